@@ -1,0 +1,79 @@
+/**
+ * What went wrong, as a stable word that programs may act on. Texts may change; codes do not.
+ *
+ * - `usage` the command line or a setting is wrong · `aborted` a signal or a caller ended the work
+ * - `busy` somebody else is doing the same · `learner` the member may not serve snapshots
+ * - `corrupt` bytes are not what they claim to be · `exists` the final name is taken · `not-found`
+ * - `disk-full`, `read-only`, `io` the local disk · `tls` certificates and handshakes
+ * - `unauthenticated`, `forbidden` credentials and rights · `clock-skew`
+ * - `unavailable` nobody answers, or says "later" · `timeout` no answer in the time allowed
+ * - `conflict` somebody changed the same thing first · `protocol` the peer does not speak what it should
+ */
+export type ErrorCode =
+  | 'usage'
+  | 'aborted'
+  | 'busy'
+  | 'learner'
+  | 'corrupt'
+  | 'exists'
+  | 'not-found'
+  | 'disk-full'
+  | 'read-only'
+  | 'io'
+  | 'tls'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'clock-skew'
+  | 'unavailable'
+  | 'timeout'
+  | 'conflict'
+  | 'protocol';
+
+export interface SnapshotErrorOptions {
+  /** Why it happened: one sentence, facts only. Left out, the cause's own message stands in. */
+  readonly why?: string;
+  /** What the reader can do about it: one sentence in the imperative. */
+  readonly hint?: string;
+  /** Whether the same call may succeed later without anybody changing anything. */
+  readonly retryable?: boolean;
+  readonly cause?: unknown;
+}
+
+/** The only error that crosses a folder border. Adapters translate foreign errors into it where they meet them. */
+export class SnapshotError extends Error {
+  override readonly name = 'SnapshotError';
+  readonly code: ErrorCode;
+  readonly why: string | undefined;
+  readonly hint: string | undefined;
+  readonly retryable: boolean;
+
+  /** @param what what could not be done: one line, naming the thing (path, endpoint, field) and no secret. */
+  constructor(code: ErrorCode, what: string, options: SnapshotErrorOptions = {}) {
+    super(what, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.why = options.why ?? (options.cause instanceof Error ? options.cause.message : undefined);
+    this.hint = options.hint;
+    this.retryable = options.retryable ?? false;
+  }
+}
+
+export function isSnapshotError(error: unknown, ...codes: readonly ErrorCode[]): error is SnapshotError {
+  return error instanceof SnapshotError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** `code` of a Node system error (`ENOENT`, `ECONNREFUSED`, `CERT_HAS_EXPIRED`, …), or undefined. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** What was thrown, as an Error: for the places where the language only promises `unknown`. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+/** The reason of an aborted signal in our own terms. */
+export function abortError(signal: AbortSignal): SnapshotError {
+  if (isSnapshotError(signal.reason)) return signal.reason;
+  return new SnapshotError('aborted', 'Interrupted', { cause: signal.reason });
+}

@@ -1,0 +1,148 @@
+import type { SnapshotError } from '../errors.ts';
+import type { Snapshot, SnapshotFacts } from './snapshot.ts';
+
+/** One etcd member's answer to Maintenance.Status. Ids are upper-bounded by 64 bits, hence hex strings. */
+export interface MemberStatus {
+  readonly endpoint: string;
+  readonly version: string;
+  readonly clusterId: string;
+  readonly memberId: string;
+  /** `0` when the member knows no leader. */
+  readonly leaderId: string;
+  /** Bytes of the database file. */
+  readonly dbSize: number;
+  /** Bytes of it that are in use. */
+  readonly dbSizeInUse: number;
+  readonly isLearner: boolean;
+  /** Alarms and other complaints in etcd's own words. */
+  readonly errors: readonly string[];
+}
+
+/**
+ * The bytes of one snapshot as they arrive: batches of slices, about 1 MiB each, in order.
+ * The consumer's pace is the producer's pace; ending the iteration early cancels the call.
+ */
+export interface SnapshotStream extends AsyncIterable<readonly Uint8Array[]> {
+  /** Size in bytes that etcd announced for the whole snapshot, its trailing hash included. */
+  readonly size: number;
+}
+
+/** One etcd member, and only that one: a snapshot is never stitched together from two. */
+export interface SnapshotSource {
+  /** @throws SnapshotError `unavailable` | `timeout` | `tls` | `protocol` | `unauthenticated` | `forbidden` | `aborted` */
+  status(signal: AbortSignal): Promise<MemberStatus>;
+  /** Starts the stream; resolves when the first bytes are here. @throws as `status` */
+  open(signal: AbortSignal): Promise<SnapshotStream>;
+  close(): void;
+}
+
+/** Bytes of a snapshot that can be read while, or after, they are written. Never more than what is on disk is read. */
+export interface SnapshotBytes {
+  /** Best guess of the final size in bytes: exact for a plain snapshot, an upper bound for a compressed one. */
+  readonly expectedSize: number;
+  /**
+   * Fills `into` with the bytes from `position` on, waiting for those that are not written yet.
+   * Returns how many there are: fewer than asked only at the end.
+   * @throws SnapshotError what ended the writing, when the snapshot will never be whole
+   */
+  read(into: Uint8Array, position: number, signal: AbortSignal): Promise<number>;
+  /** Resolves with the final size once every byte is written and proven; rejects when that will never be. */
+  readonly proven: Promise<number>;
+}
+
+/** A copy to make: bytes that may still be growing, and what to write beside them. */
+export interface SnapshotUpload {
+  /** File name, `.zip` included. */
+  readonly name: string;
+  readonly nodeName: string;
+  readonly createdAt: Date;
+  readonly compressed: boolean;
+  readonly bytes: SnapshotBytes;
+  /** Settles early in the save; a store needs it before it can stamp the copy. Never rejects. */
+  readonly facts: Promise<SnapshotFacts>;
+  /** Called with the bytes that are safely taken so far. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+export interface ByteRange {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
+/**
+ * A place that keeps snapshots. The same contract suite (`test/support/store-contract.ts`) runs against each.
+ *
+ * All methods end early with `aborted` when the signal fires, and leave nothing half-made under a final name.
+ */
+export interface SnapshotStore {
+  readonly kind: 'local' | 's3';
+  /**
+   * Stores a copy and its metadata sidecar. Resolves only when the copy is durable and its stored size was compared.
+   * A failed metadata sidecar is not fatal: it comes back as `warnings`.
+   * @throws SnapshotError; whatever was begun has then been undone, or is left for `sweep`
+   */
+  put(upload: SnapshotUpload, signal: AbortSignal): Promise<StoredSnapshot>;
+  /** Every finished snapshot, in no particular order. Temporary and foreign files are never among them. */
+  list(signal: AbortSignal): Promise<readonly Snapshot[]>;
+  /** The snapshot of that name, or undefined. @throws SnapshotError `usage` for a name that is not a plain file name */
+  stat(name: string, signal: AbortSignal): Promise<Snapshot | undefined>;
+  /** Its bytes, or the part of them that `range` names. @throws SnapshotError `not-found` */
+  open(name: string, signal: AbortSignal, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>;
+  /** Removes the snapshot and its sidecar; false when there was none. Idempotent. */
+  remove(name: string, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Removes what dead saves of this node left behind: temporary files, parts of uploads. Returns what went.
+   * Only call it while no other save of this node runs (see `SnapshotFolder.lock`).
+   */
+  sweep(signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export interface StoredSnapshot {
+  readonly snapshot: Snapshot;
+  /** What did not work but does not make the copy worse. */
+  readonly warnings: readonly Error[];
+}
+
+/** A snapshot file that is being written under a temporary name. End it with `commit` or `discard`. */
+export interface SnapshotDraft extends SnapshotBytes {
+  /** Appends; resolves when the kernel has the bytes. One call at a time. @throws SnapshotError `disk-full` | `io` */
+  write(chunks: readonly Uint8Array[]): Promise<void>;
+  /** Declares the bytes so far to be all and proven: `proven` resolves, followers may finish. */
+  prove(): void;
+  /** Makes it durable under its final name: fsync, name, fsync of the folder. @throws SnapshotError `exists` | `disk-full` | `io` */
+  commit(facts: SnapshotFacts): Promise<StoredSnapshot>;
+  /** Removes it; followers get `reason`. Idempotent, and harmless after `commit`. */
+  discard(reason: SnapshotError | Error): Promise<void>;
+}
+
+export interface NewSnapshot {
+  readonly name: string;
+  readonly nodeName: string;
+  readonly createdAt: Date;
+  readonly compressed: boolean;
+  readonly expectedSize: number;
+}
+
+/** The snapshot directory of this node. */
+export interface SnapshotFolder extends SnapshotStore {
+  /**
+   * Takes the folder for one save; the kernel gives it back when the process ends, however it ends.
+   * @throws SnapshotError `busy` when another process saves into the same folder; folder problems as `create`
+   */
+  lock(signal: AbortSignal): Promise<AsyncDisposable>;
+  /** @throws SnapshotError `exists` | `not-found` | `read-only` | `disk-full` | `io` */
+  create(snapshot: NewSnapshot): Promise<SnapshotDraft>;
+}
+
+/** Publishes what became of a save, so that others can see it (an ETCDSnapshotFile, in Kubernetes). */
+export interface SnapshotRecorder {
+  /** What the cluster adds to a snapshot. Never rejects: what cannot be had is left out and told through `onWarning`. */
+  facts(signal: AbortSignal): Promise<SnapshotFacts>;
+  /** Creates or updates the record of this copy. @throws SnapshotError */
+  record(snapshot: Snapshot, signal: AbortSignal): Promise<void>;
+}
+
+export interface Clock {
+  now(): Date;
+}
