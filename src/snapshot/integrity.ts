@@ -12,33 +12,30 @@ export function plausibleSnapshotSize(size: number): boolean {
 
 /**
  * Checks a snapshot while it streams by, without keeping it: etcd sends the database file and then the SHA-256 of it.
- * The last 32 bytes seen are held back from the hash, since only the end tells which those are.
+ * The newest 32 bytes are held back (copied: callers may reuse their buffers), since only the end tells which are the hash.
  */
 export class IntegrityCheck {
   readonly #hash = createHash('sha256');
-  /** Newest slices, not hashed yet: together at least 32 bytes once that many were seen. */
-  #tail: Uint8Array[] = [];
-  #tailBytes = 0;
+  #tail: Uint8Array = new Uint8Array(0);
   #bytes = 0;
 
+  /** Bytes seen so far. */
   get bytes(): number {
     return this.#bytes;
   }
 
   update(chunks: readonly Uint8Array[]): void {
-    for (const chunk of chunks) {
-      if (chunk.length === 0) continue;
-      this.#bytes += chunk.length;
-      this.#tail.push(chunk);
-      this.#tailBytes += chunk.length;
-      while (this.#tailBytes - (this.#tail[0]?.length ?? 0) >= HASH_BYTES) {
-        const oldest = this.#tail.shift();
-        if (oldest === undefined) break;
-        this.#tailBytes -= oldest.length;
-        this.#hash.update(oldest);
-      }
+    const arrived = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    let hashable = Math.max(0, this.#tail.length + arrived - HASH_BYTES);
+    const kept: Uint8Array[] = [];
+    for (const piece of [this.#tail, ...chunks]) {
+      const take = Math.min(piece.length, hashable);
+      if (take > 0) this.#hash.update(take === piece.length ? piece : piece.subarray(0, take));
+      if (take < piece.length) kept.push(piece.subarray(take));
+      hashable -= take;
     }
-    this.#tail = this.#detachTail();
+    this.#tail = Buffer.concat(kept);
+    this.#bytes += arrived;
   }
 
   /**
@@ -50,24 +47,13 @@ export class IntegrityCheck {
       throw corrupt(`etcd announced ${announced} bytes and sent ${this.#bytes}`);
     }
     if (!plausibleSnapshotSize(this.#bytes)) {
-      throw corrupt(`${this.#bytes} bytes are not whole ${PAGE_BYTES}-byte pages and a ${HASH_BYTES}-byte hash`);
+      throw corrupt(
+        `${this.#bytes} bytes are not whole ${PAGE_BYTES}-byte pages and a ${HASH_BYTES}-byte hash`,
+      );
     }
-    const rest = Buffer.concat(this.#tail);
-    this.#hash.update(rest.subarray(0, rest.length - HASH_BYTES));
-    const sent = rest.subarray(rest.length - HASH_BYTES).toString('hex');
+    const sent = Buffer.from(this.#tail).toString('hex');
     const computed = this.#hash.digest('hex');
     if (sent !== computed) throw corrupt(`its SHA-256 is ${computed}, but etcd sent ${sent}`);
-  }
-
-  /** The caller may reuse its buffers after `update`, so what is held back is copied; it is a slice or two. */
-  #detachTail(): Uint8Array[] {
-    if (this.#tailBytes === 0) return [];
-    const joined = Buffer.concat(this.#tail);
-    const cut = Math.max(0, joined.length - HASH_BYTES);
-    if (cut > 0) this.#hash.update(joined.subarray(0, cut));
-    const kept = Buffer.from(joined.subarray(cut));
-    this.#tailBytes = kept.length;
-    return [kept];
   }
 }
 

@@ -1,0 +1,105 @@
+import type { EtcdSettings } from '../config/types.ts';
+import { abortError, asError, SnapshotError } from '../errors.ts';
+import type { Clock, MemberStatus, SnapshotSource, SnapshotStream } from '../snapshot/ports.ts';
+import { loadTarget } from './connection.ts';
+import { timedOut } from './etcd-errors.ts';
+import { CallOutcome, EtcdSession } from './etcd-session.ts';
+import { readFields } from './protobuf.ts';
+import { openSnapshotStream } from './snapshot-stream.ts';
+
+const STATUS = '/etcdserverpb.Maintenance/Status';
+const STATUS_TIMEOUT_MS = 5_000;
+const MAX_STATUS_BYTES = 1024 * 1024;
+const PREFIX_BYTES = 5;
+
+/** Snapshots of the first endpoint of `settings`; status and stream share one connection, so both are of one member. */
+export function createEtcdSource(settings: EtcdSettings, clock: Clock): SnapshotSource {
+  let session: EtcdSession | undefined;
+  const connected = async (signal: AbortSignal): Promise<EtcdSession> => {
+    session ??= await EtcdSession.connect(await loadTarget(settings, clock.now()), signal);
+    return session;
+  };
+  return {
+    async status(signal: AbortSignal): Promise<MemberStatus> {
+      const reply = await unary(await connected(signal), STATUS, signal);
+      return parseStatus(settings.endpoints[0] ?? '', reply);
+    },
+    async open(signal: AbortSignal): Promise<SnapshotStream> {
+      return openSnapshotStream(await connected(signal), signal);
+    },
+    close(): void {
+      session?.close();
+      session = undefined;
+    },
+  };
+}
+
+async function unary(session: EtcdSession, path: string, signal: AbortSignal): Promise<Uint8Array> {
+  const doing = 'etcd does not tell its status';
+  if (signal.aborted) throw abortError(signal);
+  const stream = session.call(path);
+  const outcome = new CallOutcome(doing, stream);
+  const timer = setTimeout(() => stream.destroy(timedOut(doing, STATUS_TIMEOUT_MS)), STATUS_TIMEOUT_MS);
+  const onAbort = () => stream.destroy(abortError(signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > MAX_STATUS_BYTES) throw notStatus('the answer does not end');
+      chunks.push(chunk);
+    }
+    outcome.check();
+    const body = Buffer.concat(chunks);
+    if (body.length < PREFIX_BYTES || body[0] !== 0 || body.readUInt32BE(1) !== body.length - PREFIX_BYTES) {
+      throw notStatus(`${body.length} bytes are not one gRPC message`);
+    }
+    return body.subarray(PREFIX_BYTES);
+  } catch (error) {
+    throw session.failure(doing, asError(error));
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Numbers of the fields of etcdserverpb.StatusResponse and, nested in field 1, of ResponseHeader. */
+export function parseStatus(endpoint: string, message: Uint8Array): MemberStatus {
+  const numbers = new Map<number, bigint>();
+  const errors: string[] = [];
+  let version = '';
+  let header: Uint8Array = new Uint8Array(0);
+  const text = new TextDecoder();
+  try {
+    for (const { field, value } of readFields(message)) {
+      if (typeof value === 'bigint') numbers.set(field, value);
+      else if (field === 1) header = value;
+      else if (field === 2) version = text.decode(value);
+      else if (field === 8) errors.push(text.decode(value));
+    }
+    const ids = new Map<number, bigint>();
+    for (const { field, value } of readFields(header)) if (typeof value === 'bigint') ids.set(field, value);
+    const hex = (value: bigint | undefined) => (value ?? 0n).toString(16);
+    return {
+      endpoint,
+      version,
+      clusterId: hex(ids.get(1)),
+      memberId: hex(ids.get(2)),
+      leaderId: hex(numbers.get(4)),
+      dbSize: Number(numbers.get(3) ?? 0n),
+      dbSizeInUse: Number(numbers.get(9) ?? 0n),
+      isLearner: numbers.get(10) === 1n,
+      errors,
+    };
+  } catch (error) {
+    throw notStatus(asError(error).message);
+  }
+}
+
+function notStatus(why: string): SnapshotError {
+  return new SnapshotError('protocol', 'The endpoint does not answer like etcd', {
+    why,
+    hint: 'Check --etcd-servers: it must name the client port of an etcd member (usually 2379).',
+  });
+}
