@@ -68,7 +68,7 @@ export interface SaveRequest {
 /**
  * Takes one snapshot: etcd → proof → disk, with the upload following the growing file, then the records.
  * The folder is locked for the time of it, and leftovers of dead saves of this node are removed first.
- * @throws SnapshotError when there is no local copy (nothing half-made stays), or `aborted`
+ * @throws SnapshotError when there is no copy anywhere (nothing half-made stays), or `aborted`
  */
 export async function saveSnapshot(
   parts: SaveParts,
@@ -98,10 +98,15 @@ export async function saveSnapshot(
   const failures: SnapshotError[] = [];
   try {
     const { local, upload } = await streamToDisk(parts, identity, facts, onProgress, signal);
-    warnings.push(...local.warnings);
-    records.push(local.snapshot);
+    if (local instanceof Error) {
+      failures.push(asSnapshotError(local));
+      records.push(failed({ store: 'local', path: '' }, local));
+    } else {
+      warnings.push(...local.warnings);
+      records.push(local.snapshot);
+    }
     const remote = await upload;
-    if (signal.aborted) throw interruptedAfter(local.snapshot, signal);
+    if (signal.aborted) throw interruptedAfter(name, signal);
     if (remote.stored !== undefined) {
       warnings.push(...remote.stored.warnings);
       records.push(remote.stored.snapshot);
@@ -159,7 +164,7 @@ async function streamToDisk(
   facts: Promise<SnapshotFacts>,
   onProgress: (progress: SaveProgress) => void,
   signal: AbortSignal,
-): Promise<{ local: StoredSnapshot; upload: Promise<UploadOutcome> }> {
+): Promise<{ local: StoredSnapshot | Error; upload: Promise<UploadOutcome> }> {
   const work = new AbortController();
   const inner = AbortSignal.any([signal, work.signal]);
   const stream = await parts.source.open(inner);
@@ -183,8 +188,9 @@ async function streamToDisk(
   } catch (error) {
     work.abort(error);
     await draft.discard(asError(error));
-    await upload;
-    throw error;
+    // The disk may fail when the bytes are proven and already safe on S3: then that copy counts.
+    if ((await upload).stored === undefined) throw error;
+    return { local: asError(error), upload };
   }
 }
 
@@ -255,9 +261,9 @@ async function publish(
   return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [asError(outcome.reason)] : []));
 }
 
-function interruptedAfter(local: Snapshot, signal: AbortSignal): SnapshotError {
+function interruptedAfter(name: string, signal: AbortSignal): SnapshotError {
   return new SnapshotError('aborted', 'Interrupted during the upload to S3', {
-    why: `the copy on disk is whole (${local.name}); what was uploaded so far has been dropped`,
+    why: `the copy on disk is whole (${name}); what was uploaded so far has been dropped`,
     hint: 'Run the command again to have a snapshot on S3 too.',
     cause: abortError(signal),
   });
@@ -265,7 +271,7 @@ function interruptedAfter(local: Snapshot, signal: AbortSignal): SnapshotError {
 
 function asSnapshotError(error: unknown): SnapshotError {
   if (isSnapshotError(error)) return error;
-  return new SnapshotError('unavailable', 'The upload to S3 failed', {
+  return new SnapshotError('io', 'The copy could not be finished', {
     cause: asError(error),
     retryable: true,
   });
