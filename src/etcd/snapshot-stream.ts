@@ -10,7 +10,7 @@ const DOING = 'The snapshot stream of etcd broke off';
 /** Batches of this size keep the count of write calls low. */
 const BATCH_BYTES = 1024 * 1024;
 /** Above this, etcd has to wait for the disk; memory stays bounded. */
-const PAUSE_ABOVE_BYTES = 4 * 1024 * 1024;
+const PAUSE_ABOVE_BYTES = 2 * 1024 * 1024;
 /** No byte for this long, although we are reading: the member hangs. */
 const STALL_MS = 30_000;
 
