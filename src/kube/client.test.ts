@@ -1,0 +1,207 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SnapshotError } from '../errors.ts';
+import { connect } from './client.ts';
+
+const never = new AbortController().signal;
+const path = '/api/v1/namespaces/kube-system';
+
+interface Seen {
+  readonly method: string | undefined;
+  readonly url: string | undefined;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: string;
+}
+
+let dir: string;
+let server: Server;
+let url: string;
+let seen: Seen[];
+let sockets: Set<unknown>;
+let answer: (response: ServerResponse) => void;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kube-client-'));
+  seen = [];
+  sockets = new Set();
+  answer = (response) => response.end('{"ok":true}');
+  server = createServer(async (request, response) => {
+    sockets.add(request.socket);
+    const { method, url: target, headers } = request;
+    const body = (await request.setEncoding('utf8').toArray()).join('');
+    seen.push({ method, url: target, headers, body });
+    answer(response);
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.listen(0, '127.0.0.1', resolve);
+  await promise;
+  const address = server.address();
+  url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+});
+
+afterEach(async () => {
+  server.closeAllConnections();
+  server.close();
+  await rm(dir, { recursive: true });
+});
+
+interface Parts {
+  readonly cluster?: object;
+  readonly user?: object;
+}
+
+async function kubeconfig({ cluster = {}, user = {} }: Parts = {}): Promise<string> {
+  const file = join(dir, 'kubeconfig');
+  const config = {
+    'current-context': 'it',
+    contexts: [{ name: 'it', context: { cluster: 'it', user: 'it' } }],
+    clusters: [{ name: 'it', cluster: { server: url, 'insecure-skip-tls-verify': true, ...cluster } }],
+    users: [{ name: 'it', user }],
+  };
+  await writeFile(file, JSON.stringify(config));
+  return file;
+}
+
+describe('connect', () => {
+  it('sends method, query, body and credentials, and returns the JSON as it came', async () => {
+    const user = { token: 'a-token' };
+    await using client = await connect(await kubeconfig({ user }));
+    const reply = await client.request({
+      method: 'PATCH',
+      path,
+      query: { fieldManager: 'me', labelSelector: '' },
+      body: { a: 1 },
+      contentType: 'application/merge-patch+json',
+      signal: never,
+    });
+    expect(reply).toEqual({ ok: true });
+    expect(seen[0]).toMatchObject({ method: 'PATCH', url: `${path}?fieldManager=me`, body: '{"a":1}' });
+    expect(seen[0]?.headers).toMatchObject({
+      authorization: 'Bearer a-token',
+      'content-type': 'application/merge-patch+json',
+    });
+  });
+
+  it('makes many calls over few connections', async () => {
+    await using client = await connect(await kubeconfig());
+    for (let i = 0; i < 20; i++) await client.request({ method: 'GET', path, signal: never });
+    expect(seen).toHaveLength(20);
+    expect(sockets.size).toBeLessThanOrEqual(4);
+  });
+
+  it('keeps the path of a server behind a prefix', async () => {
+    await using client = await connect(await kubeconfig({ cluster: { server: `${url}/k8s/c-1/` } }));
+    await client.request({ method: 'GET', path, signal: never });
+    expect(seen[0]?.url).toBe(`/k8s/c-1${path}`);
+  });
+
+  it('takes the token of a credential plugin', async () => {
+    const credential = { kind: 'ExecCredential', status: { token: 'from-plugin' } };
+    const exec = {
+      apiVersion: 'client.authentication.k8s.io/v1',
+      command: 'echo',
+      args: [JSON.stringify(credential)],
+    };
+    await using client = await connect(await kubeconfig({ user: { exec } }));
+    await client.request({ method: 'GET', path, signal: never });
+    expect(seen[0]?.headers.authorization).toBe('Bearer from-plugin');
+  });
+
+  it('does not wait for a credential plugin beyond the deadline', async () => {
+    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'sleep', args: ['3'] };
+    await using client = await connect(await kubeconfig({ user: { exec } }), { timeoutMs: 50 });
+    await expect(client.request({ method: 'GET', path, signal: never })).rejects.toMatchObject({
+      code: 'timeout',
+    });
+    expect(seen).toEqual([]);
+  });
+
+  it('says so when a credential plugin is missing, without its environment', async () => {
+    const env = [{ name: 'PASSWORD', value: 'hunter2' }];
+    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: join(dir, 'nothing'), env };
+    await using client = await connect(await kubeconfig({ user: { exec } }));
+    const error = await client.request({ method: 'GET', path, signal: never }).catch((e: unknown) => e);
+    expect(error).toMatchObject({ code: 'unauthenticated', why: expect.stringContaining('ENOENT') });
+    expect(`${error} ${error instanceof SnapshotError ? error.why : ''}`).not.toContain('hunter2');
+  });
+
+  it('ends a call that gets no answer in time', async () => {
+    answer = () => {};
+    await using client = await connect(await kubeconfig());
+    const call = client.request({ method: 'GET', path, signal: never, timeoutMs: 50 });
+    await expect(call).rejects.toMatchObject({ code: 'timeout', retryable: true });
+  });
+
+  it('ends a call whose answer stops in the middle', async () => {
+    answer = (response) => response.writeHead(200, { 'content-length': '100' }).write('{"half":');
+    await using client = await connect(await kubeconfig(), { timeoutMs: 100 });
+    await expect(client.request({ method: 'GET', path, signal: never })).rejects.toMatchObject({
+      code: 'timeout',
+    });
+  });
+
+  it('ends a call when the signal fires, before and during it', async () => {
+    const stop = new AbortController();
+    answer = () => stop.abort();
+    await using client = await connect(await kubeconfig());
+    for (const round of ['during', 'before']) {
+      const call = client.request({ method: 'GET', path, signal: stop.signal });
+      await expect(call, round).rejects.toMatchObject({ code: 'aborted' });
+    }
+    expect(seen).toHaveLength(1);
+  });
+
+  it('refuses an answer that is not JSON', async () => {
+    answer = (response) => response.end('<html>Sign in</html>');
+    await using client = await connect(await kubeconfig());
+    await expect(client.request({ method: 'GET', path, signal: never })).rejects.toMatchObject({
+      code: 'protocol',
+    });
+  });
+
+  it('says that nobody listens', async () => {
+    const file = await kubeconfig();
+    server.close();
+    await using client = await connect(file);
+    await expect(client.request({ method: 'GET', path, signal: never })).rejects.toMatchObject({
+      code: 'unavailable',
+      retryable: true,
+      why: expect.stringContaining('ECONNREFUSED'),
+    });
+  });
+
+  it('goes through the proxy of the kubeconfig', async () => {
+    const file = await kubeconfig({ cluster: { server: 'http://api.invalid', 'proxy-url': url } });
+    await using client = await connect(file);
+    expect(await client.request({ method: 'GET', path, signal: never })).toEqual({ ok: true });
+    expect(seen[0]?.url).toBe(`http://api.invalid${path}`);
+  });
+
+  it.each<[string, Parts, string]>([
+    ['plain http without leave', { cluster: { 'insecure-skip-tls-verify': false } }, 'usage'],
+    ['a server that is no URL', { cluster: { server: 'nowhere' } }, 'usage'],
+  ])('refuses a kubeconfig with %s', async (_, parts, code) => {
+    await expect(connect(await kubeconfig(parts))).rejects.toMatchObject({ code });
+  });
+
+  it('refuses a kubeconfig that is missing, garbage, a folder or empty', async () => {
+    const garbage = join(dir, 'garbage');
+    await writeFile(garbage, '{{{');
+    const empty = join(dir, 'empty');
+    await writeFile(empty, '');
+    const codes = [join(dir, 'none'), garbage, dir, empty].map(async (file) =>
+      connect(file).then(
+        () => 'connected',
+        (error: unknown) => (error instanceof SnapshotError ? error.code : error),
+      ),
+    );
+    expect(await Promise.all(codes)).toEqual(['not-found', 'usage', 'io', 'usage']);
+  });
+
+  it('says that there is no cluster without a kubeconfig and outside of a pod', async () => {
+    await expect(connect(undefined)).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
