@@ -53,6 +53,7 @@ describe('fromAnswer', () => {
     expect([object, resource, path].map(isObjectMissing)).toEqual([true, false, false]);
     expect(resource.hint).toContain('kubectl apply -f deploy/crds/');
     expect(path.hint).toContain('kubectl apply -f deploy/crds/');
+    expect(path.why).toBe('the API server knows no such resource');
     expect(object.hint).not.toContain('CustomResourceDefinition');
   });
 

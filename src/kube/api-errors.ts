@@ -93,7 +93,8 @@ export function fromAnswer(request: KubeRequest, httpStatus: number, body: strin
   const status = new ApiStatus(httpStatus, body);
   const { code, hint, retryable } = translateAnswer(request, status);
   return new SnapshotError(code, `Cannot ${describeRequest(request).text} in Kubernetes`, {
-    why: status.message,
+    why:
+      status.reason === '' && httpStatus === 404 ? 'the API server knows no such resource' : status.message,
     hint,
     retryable: retryable ?? false,
     cause: status,

@@ -1,5 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -63,6 +64,24 @@ async function kubeconfig({ cluster = {}, user = {} }: Parts = {}): Promise<stri
   };
   await writeFile(file, JSON.stringify(config));
   return file;
+}
+
+/** Accepts connections and says nothing, so that no TLS handshake ever ends. */
+function createMuteServer(): AsyncDisposable & { readonly port: Promise<number> } {
+  const open = new Set<Socket>();
+  const mute = createTcpServer((socket) => open.add(socket.on('error', () => open.delete(socket))));
+  const { promise, resolve } = Promise.withResolvers<number>();
+  mute.listen(0, '127.0.0.1', () => {
+    const address = mute.address();
+    resolve(typeof address === 'object' ? (address?.port ?? 0) : 0);
+  });
+  return {
+    port: promise,
+    async [Symbol.asyncDispose]() {
+      mute.close();
+      for (const socket of open) socket.destroy();
+    },
+  };
 }
 
 describe('connect', () => {
@@ -133,6 +152,16 @@ describe('connect', () => {
     await using client = await connect(await kubeconfig());
     const call = client.request({ method: 'GET', path, signal: never, timeoutMs: 50 });
     await expect(call).rejects.toMatchObject({ code: 'timeout', retryable: true });
+  });
+
+  it('ends calls whose connection never gets ready, by deadline and by signal', async () => {
+    await using mute = createMuteServer();
+    const cluster = { server: `https://127.0.0.1:${await mute.port}` };
+    await using client = await connect(await kubeconfig({ cluster }), { timeoutMs: 50 });
+    const get = (signal: AbortSignal, timeoutMs: number) =>
+      client.request({ method: 'GET', path, signal, timeoutMs });
+    await expect(get(never, 50)).rejects.toMatchObject({ code: 'timeout' });
+    await expect(get(AbortSignal.timeout(50), 60_000)).rejects.toMatchObject({ code: 'aborted' });
   });
 
   it('ends a call whose answer stops in the middle', async () => {

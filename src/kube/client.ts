@@ -50,6 +50,22 @@ export async function connect(
     return pool.dispatcher;
   };
 
+  const exchange = async (
+    request: KubeRequest,
+    signal: AbortSignal,
+  ): Promise<{ statusCode: number; text: string }> => {
+    const { headers, tls } = await credentials(config);
+    signal.throwIfAborted();
+    const { statusCode, body } = await httpRequest(urlOf(server, request), {
+      dispatcher: poolFor(tls),
+      method: request.method,
+      headers: { ...headers, ...contentHeaders(request) },
+      body: request.body === undefined ? null : JSON.stringify(request.body),
+      signal,
+    });
+    return { statusCode, text: await body.text() };
+  };
+
   return {
     server,
     async request<T>(request: KubeRequest): Promise<T> {
@@ -58,16 +74,8 @@ export async function connect(
       const signal = AbortSignal.any([request.signal, deadline]);
       try {
         signal.throwIfAborted();
-        const { headers, tls } = await untilAborted(credentials(config), signal);
-        const answer = await httpRequest(urlOf(server, request), {
-          dispatcher: poolFor(tls),
-          method: request.method,
-          headers: { ...headers, ...contentHeaders(request) },
-          body: request.body === undefined ? null : JSON.stringify(request.body),
-          signal,
-        });
-        const text = await answer.body.text();
-        if (answer.statusCode >= 300) throw fromAnswer(request, answer.statusCode, text);
+        const { statusCode, text } = await untilAborted(exchange(request, signal), signal);
+        if (statusCode >= 300) throw fromAnswer(request, statusCode, text);
         return parseJson<T>(request, server, text);
       } catch (error) {
         if (request.signal.aborted) throw abortError(request.signal);
@@ -163,7 +171,10 @@ async function credentials(
   return { headers, tls: { ca, cert, key, passphrase, pfx, rejectUnauthorized, servername } };
 }
 
-/** A credential plugin that hangs must not hold the call beyond its deadline. */
+/**
+ * Neither a credential plugin that hangs nor a connection that never gets ready may hold the call: undici lets a
+ * call that waits for its connection end only with the connection, whatever its signal says.
+ */
 async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const onAbort = () => reject(signal.reason);
