@@ -1,0 +1,221 @@
+import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { type EtcdCluster, startEtcd } from '../test/support/etcd-server.ts';
+import { type S3Server, startS3 } from '../test/support/s3-server.ts';
+import { scratchDir } from '../test/support/scratch.ts';
+import { toolPath } from '../test/tools/toolbox.ts';
+import { machine, measure, median, type Run, type Step } from './measure.ts';
+
+const ROUNDS = 5;
+const MEGABYTE = 1e6;
+const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
+const results = new URL('./results/', import.meta.url);
+
+interface Contest {
+  readonly title: string;
+  readonly goal: string;
+  readonly limit: string;
+  readonly ours: () => Promise<Run>;
+  readonly theirs?: () => Promise<Run>;
+}
+
+/** What both sides of every contest work on. */
+interface Bed {
+  readonly etcd: EtcdCluster;
+  readonly s3: S3Server;
+  readonly dir: string;
+}
+
+async function bench(): Promise<void> {
+  const lines = [`# Saving: side by side with etcd's own tools`, '', `Machine: ${await machine()}.`, ''];
+  lines.push(
+    `Whole processes, ${ROUNDS} alternating rounds after one warm-up, medians. etcd 3.6 over TLS on loopback, same disk.`,
+  );
+  lines.push('MB are 10^6 bytes. A ratio below 1 means that we are faster.', '');
+  for (const target of [655, 2000]) {
+    await using scratch = await scratchDir('bench-');
+    await using etcd = await startEtcd({ quotaBytes: 6 * 1024 ** 3 });
+    await using s3 = await startS3({ kind: 'versitygw' });
+    await s3.createBucket('bench');
+    await etcd.fill(target * MEGABYTE);
+    const bed = { etcd, s3, dir: scratch.path };
+    const size = await snapshotSize(bed);
+    lines.push(`## A snapshot of ${Math.round(size / MEGABYTE)} MB`, '');
+    lines.push(`Limits here: ${await limits(bed, size)}.`, '');
+    lines.push('| what | ours | peer | ratio | our CPU | our peak memory | goal | limited by |');
+    lines.push('|---|---|---|---|---|---|---|---|');
+    for (const contest of contests(bed, target === 655)) lines.push(await compete(contest));
+    lines.push('');
+  }
+  await mkdir(results, { recursive: true });
+  await writeFile(new URL('save.md', results), `${lines.join('\n')}\n`);
+  process.stdout.write(`\n${lines.join('\n')}\n`);
+}
+
+function contests(bed: Bed, all: boolean): Contest[] {
+  const disk: Contest = {
+    title: 'to disk, vs `etcdctl snapshot save`',
+    goal: '≤ 0.80, memory ≤ 120 MB',
+    limit: "etcd's sender and TLS",
+    ours: () => inFolder(bed, (dir) => [ours(bed, dir)]),
+    theirs: () => inFolder(bed, async (dir) => [await etcdctl(bed, join(dir, 'peer.db'))]),
+  };
+  const toS3: Contest = {
+    title: 'to disk and S3, vs `etcdctl` then `rclone copyto`',
+    goal: '≤ 0.65, memory ≤ 160 MB',
+    limit: 'two cores shared with etcd and the S3 server',
+    ours: () => inFolder(bed, (dir) => [ours(bed, dir, s3Flags(bed.s3))]),
+    theirs: () =>
+      inFolder(bed, async (dir) => [
+        await etcdctl(bed, join(dir, 'peer.db')),
+        await rclone(bed, join(dir, 'peer.db')),
+      ]),
+  };
+  const zip: Contest = {
+    title: 'to a zip, vs `etcdctl` then Go archive/zip',
+    goal: '≤ 0.50',
+    limit: 'deflate on two cores',
+    ours: () => inFolder(bed, (dir) => [ours(bed, dir, ['--snapshot-compress'])]),
+    theirs: () =>
+      inFolder(bed, async (dir) => [
+        await etcdctl(bed, join(dir, 'peer.db')),
+        { command: await toolPath('gozip'), args: ['create', join(dir, 'peer.zip'), join(dir, 'peer.db')] },
+      ]),
+  };
+  return all ? [disk, zip, toS3] : [disk, toS3];
+}
+
+/** Both sides run in turn, so that a drift of the machine hits both. */
+async function compete(contest: Contest): Promise<string> {
+  const mine: Run[] = [];
+  const peers: Run[] = [];
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    const [own, peer] = [await contest.ours(), await contest.theirs?.()];
+    if (round === 0) continue;
+    mine.push(own);
+    if (peer !== undefined) peers.push(peer);
+  }
+  const seconds = (runs: readonly Run[]) => median(runs.map((run) => run.seconds));
+  const ratio = median(mine.map((run, at) => run.seconds / (peers[at]?.seconds ?? Number.NaN)));
+  const cells = [
+    contest.title,
+    `${seconds(mine).toFixed(2)} s`,
+    `${seconds(peers).toFixed(2)} s`,
+    `**${ratio.toFixed(2)}**`,
+    `${median(mine.map((run) => run.cpuSeconds)).toFixed(2)} s`,
+    `${Math.round(median(mine.map((run) => run.peakMegabytes)))} MB`,
+    contest.goal,
+    contest.limit,
+  ];
+  const row = `| ${cells.join(' | ')} |`;
+  process.stdout.write(`${row}\n`);
+  return row;
+}
+
+async function inFolder(bed: Bed, steps: (dir: string) => Step[] | Promise<Step[]>): Promise<Run> {
+  const dir = join(bed.dir, 'run');
+  await mkdir(dir, { mode: 0o700 });
+  try {
+    return await measure(await steps(dir));
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+function ours(bed: Bed, dir: string, more: readonly string[] = []): Step {
+  const etcd = bed.etcd.settings();
+  return {
+    command: program,
+    args: [
+      'save',
+      '--distribution=custom',
+      '--node-name=bench',
+      `--dir=${dir}`,
+      `--etcd-servers=${etcd.endpoints[0] ?? ''}`,
+      `--etcd-cafile=${etcd.caFile ?? ''}`,
+      `--etcd-certfile=${etcd.certFile ?? ''}`,
+      `--etcd-keyfile=${etcd.keyFile ?? ''}`,
+      ...more,
+    ],
+    env: { AWS_ACCESS_KEY_ID: bed.s3.accessKey, AWS_SECRET_ACCESS_KEY: bed.s3.secretKey },
+  };
+}
+
+function s3Flags(s3: S3Server): string[] {
+  return ['--s3', '--s3-insecure', `--s3-endpoint=${s3.endpoint}`, '--s3-bucket=bench', '--s3-folder=ours'];
+}
+
+async function etcdctl(bed: Bed, file: string): Promise<Step> {
+  const etcd = bed.etcd.settings();
+  return {
+    command: await toolPath('etcdctl'),
+    args: [
+      'snapshot',
+      'save',
+      file,
+      `--endpoints=${etcd.endpoints[0] ?? ''}`,
+      `--cacert=${etcd.caFile ?? ''}`,
+      `--cert=${etcd.certFile ?? ''}`,
+      `--key=${etcd.keyFile ?? ''}`,
+    ],
+  };
+}
+
+async function rclone(bed: Bed, file: string): Promise<Step> {
+  const remote =
+    `:s3,provider=Other,access_key_id=${bed.s3.accessKey},secret_access_key=${bed.s3.secretKey},` +
+    `endpoint='${bed.s3.url}',force_path_style=true,no_check_bucket=true:bench/theirs/peer.db`;
+  return { command: await toolPath('rclone'), args: ['--config=/dev/null', 'copyto', file, remote] };
+}
+
+async function snapshotSize(bed: Bed): Promise<number> {
+  const dir = join(bed.dir, 'size');
+  await mkdir(dir);
+  await measure([ours(bed, dir)]);
+  const [name] = await readdir(dir);
+  const { size } = await stat(join(dir, name ?? ''));
+  await rm(dir, { recursive: true });
+  return size;
+}
+
+/** What the disk and the loopback alone would take for as many bytes. */
+async function limits(bed: Bed, size: number): Promise<string> {
+  const block = Buffer.alloc(1024 * 1024, 'etcd');
+  const diskBegan = performance.now();
+  const file = await open(join(bed.dir, 'limit'), 'w');
+  for (let written = 0; written < size; written += block.length) await file.write(block);
+  await file.sync();
+  await file.close();
+  const disk = (performance.now() - diskBegan) / 1000;
+  await rm(join(bed.dir, 'limit'));
+  return `writing and syncing as many bytes ${disk.toFixed(2)} s, a raw socket ${(await rawSocket(size)).toFixed(2)} s`;
+}
+
+async function rawSocket(size: number): Promise<number> {
+  const block = Buffer.alloc(1024 * 1024);
+  const server = createServer((socket) => {
+    let left = size;
+    const send = () => {
+      while (left > 0) {
+        left -= block.length;
+        if (!socket.write(block)) return;
+      }
+      socket.end();
+    };
+    socket.on('drain', send);
+    send();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  const began = performance.now();
+  const socket = connect(address.port, '127.0.0.1').resume();
+  await new Promise<void>((resolve, reject) => socket.once('end', resolve).once('error', reject));
+  server.close();
+  return (performance.now() - began) / 1000;
+}
+
+await bench();

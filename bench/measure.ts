@@ -1,0 +1,66 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { availableParallelism, release } from 'node:os';
+import { performance } from 'node:perf_hooks';
+
+/** One whole process, or several in a row, as the operating system saw it. */
+export interface Run {
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  /** Peak resident memory of the largest process, in MB (10^6 bytes). */
+  readonly peakMegabytes: number;
+}
+
+export interface Step {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Record<string, string>;
+}
+
+/** Runs the steps one after the other. @throws Error when one fails: a failed run is no figure */
+export async function measure(steps: readonly Step[]): Promise<Run> {
+  const began = performance.now();
+  let cpuSeconds = 0;
+  let peakMegabytes = 0;
+  for (const step of steps) {
+    const run = await measureOne(step);
+    cpuSeconds += run.cpuSeconds;
+    peakMegabytes = Math.max(peakMegabytes, run.peakMegabytes);
+  }
+  return { seconds: (performance.now() - began) / 1000, cpuSeconds, peakMegabytes };
+}
+
+/** GNU time reports what wait4 said of the process: user and system seconds, and the peak in KiB. */
+async function measureOne(step: Step): Promise<Omit<Run, 'seconds'>> {
+  const child = spawn('/usr/bin/time', ['-f', '%U %S %M', step.command, ...step.args], {
+    env: { ...process.env, ...step.env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  const [user, system, kibibytes] = (stderr.trim().split('\n').at(-1) ?? '').split(' ').map(Number);
+  if (code !== 0 || user === undefined || system === undefined || kibibytes === undefined) {
+    throw new Error(`${step.command} ${step.args[0] ?? ''} ended with ${code}:\n${stderr}`);
+  }
+  return { cpuSeconds: user + system, peakMegabytes: (kibibytes * 1024) / 1e6 };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+export async function machine(): Promise<string> {
+  const cpu =
+    /model name\s*:\s*(.*)/.exec(await readFile('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown processor';
+  const memory = /MemTotal:\s*(\d+)/.exec(await readFile('/proc/meminfo', 'utf8'))?.[1] ?? '0';
+  return `${cpu}, ${availableParallelism()} cores, ${Math.round(Number(memory) / 1e6)} GB, Linux ${release()}, Node ${process.version}`;
+}

@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Etcd3 } from 'etcd3';
+import type { EtcdSettings } from '../../src/config/types.ts';
+import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
+import { toolPath } from '../tools/toolbox.ts';
+import { type Authority, certificateAuthority, type Pair } from './certificates.ts';
+import { freePorts, type Server, sleep, startServer } from './processes.ts';
+import { scratchDir } from './scratch.ts';
+
+export interface EtcdOptions {
+  readonly version?: '3.5' | '3.6';
+  readonly members?: 1 | 3;
+  /** Default true: https, and clients must show a certificate. */
+  readonly tls?: boolean;
+  readonly quotaBytes?: number;
+  /** A folder to start from, as `etcdutl snapshot restore` leaves it; one member, called m0. */
+  readonly dataDir?: string;
+}
+
+export interface EtcdMember {
+  readonly name: string;
+  readonly pid: number;
+  readonly endpoint: string;
+  readonly dataDir: string;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface EtcdCluster extends AsyncDisposable {
+  readonly endpoints: readonly string[];
+  readonly ca: Authority;
+  readonly members: readonly EtcdMember[];
+  settings(): EtcdSettings;
+  put(entries: Iterable<readonly [string, string | Buffer]>): Promise<void>;
+  get(key: string): Promise<Buffer | null>;
+  /** Grows the database by about so many bytes of values that compress by about a half, as objects of Kubernetes do. */
+  fill(bytes: number): Promise<void>;
+  /** Starts one more member that does not vote; returns its endpoint. */
+  addLearner(): Promise<string>;
+}
+
+interface MemberPlan {
+  readonly name: string;
+  readonly clientUrl: string;
+  readonly peerUrl: string;
+  readonly dataDir: string;
+}
+
+/** etcd on loopback, in a folder of its own. */
+export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster> {
+  const scratch = await scratchDir('etcd-');
+  const tls = options.tls ?? true;
+  const ca = await certificateAuthority(scratch.path, 'etcd');
+  const server = await ca.issue('etcd', { client: true });
+  const client = await ca.issue('root', { client: true });
+  const settings = (endpoints: readonly string[]): EtcdSettings => ({
+    endpoints,
+    caFile: tls ? ca.caFile : undefined,
+    certFile: tls ? client.certFile : undefined,
+    keyFile: tls ? client.keyFile : undefined,
+  });
+  const binary = await toolPath(options.version === '3.5' ? 'etcd35' : 'etcd');
+  const plan = async (name: string): Promise<MemberPlan> => {
+    const [clientPort, peerPort] = await freePorts(2);
+    const scheme = tls ? 'https' : 'http';
+    const dataDir = options.dataDir ?? join(scratch.path, name);
+    return {
+      name,
+      dataDir,
+      clientUrl: `${scheme}://127.0.0.1:${clientPort}`,
+      peerUrl: `${scheme}://127.0.0.1:${peerPort}`,
+    };
+  };
+  const start = async (member: MemberPlan, cluster: readonly MemberPlan[], state: 'new' | 'existing') => {
+    await mkdir(member.dataDir, { recursive: true, mode: 0o700 });
+    return startServer({
+      name: `etcd ${member.name}`,
+      command: binary,
+      args: [
+        ...memberFlags(member, cluster, state, options.quotaBytes),
+        ...(tls ? tlsFlags(ca, server) : []),
+      ],
+      logFile: join(scratch.path, `${member.name}.log`),
+      ready: () => answers(settings([member.clientUrl]), state === 'new'),
+    });
+  };
+
+  const plans: MemberPlan[] = [];
+  for (let at = 0; at < (options.members ?? 1); at += 1) plans.push(await plan(`m${at}`));
+  const servers: Server[] = await Promise.all(plans.map((member) => start(member, plans, 'new')));
+  const endpoints = plans.map((member) => member.clientUrl);
+  const etcd3 = new Etcd3({
+    hosts: [...endpoints],
+    ...(tls
+      ? {
+          credentials: {
+            rootCertificate: Buffer.from(ca.pem),
+            certChain: Buffer.from(client.cert),
+            privateKey: Buffer.from(client.key),
+          },
+        }
+      : {}),
+    grpcOptions: { 'grpc.enable_http_proxy': 0 },
+  });
+  const put = async (key: string, value: string | Buffer): Promise<void> => {
+    await etcd3.put(key).value(value);
+  };
+  return {
+    endpoints,
+    ca,
+    members: plans.map((member, at) => ({
+      name: member.name,
+      endpoint: member.clientUrl,
+      dataDir: member.dataDir,
+      pid: servers[at]?.pid ?? -1,
+      kill: (signal) => servers[at]?.kill(signal),
+    })),
+    settings: () => settings(endpoints),
+    async put(entries) {
+      for (const [key, value] of entries) await put(key, value);
+    },
+    get: (key) => etcd3.get(key).buffer(),
+    fill: (bytes) => fill(put, bytes),
+    async addLearner() {
+      const member = await plan('learner');
+      await etcd3.cluster.memberAdd({ peerURLs: [member.peerUrl], isLearner: true } as never);
+      servers.push(await start(member, [...plans, member], 'existing'));
+      return member.clientUrl;
+    },
+    async [Symbol.asyncDispose]() {
+      etcd3.close();
+      await Promise.all(servers.map((one) => one[Symbol.asyncDispose]()));
+      await scratch[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function memberFlags(
+  member: MemberPlan,
+  cluster: readonly MemberPlan[],
+  state: 'new' | 'existing',
+  quotaBytes = 2 * 1024 ** 3,
+): string[] {
+  return [
+    `--name=${member.name}`,
+    `--data-dir=${member.dataDir}`,
+    `--listen-client-urls=${member.clientUrl}`,
+    `--advertise-client-urls=${member.clientUrl}`,
+    `--listen-peer-urls=${member.peerUrl}`,
+    `--initial-advertise-peer-urls=${member.peerUrl}`,
+    `--initial-cluster=${cluster.map((one) => `${one.name}=${one.peerUrl}`).join(',')}`,
+    `--initial-cluster-state=${state}`,
+    `--quota-backend-bytes=${quotaBytes}`,
+    '--max-request-bytes=4194304',
+    '--unsafe-no-fsync',
+    '--logger=zap',
+  ];
+}
+
+function tlsFlags(ca: Authority, pair: Pair): string[] {
+  return [
+    `--cert-file=${pair.certFile}`,
+    `--key-file=${pair.keyFile}`,
+    `--trusted-ca-file=${ca.caFile}`,
+    '--client-cert-auth',
+    `--peer-cert-file=${pair.certFile}`,
+    `--peer-key-file=${pair.keyFile}`,
+    `--peer-trusted-ca-file=${ca.caFile}`,
+    '--peer-client-cert-auth',
+  ];
+}
+
+/** Ready: answers, and (but for a learner) knows its leader. */
+async function answers(settings: EtcdSettings, needsLeader: boolean): Promise<boolean> {
+  const source = createEtcdSource(settings, { now: () => new Date() });
+  try {
+    const status = await source.status(AbortSignal.timeout(2_000));
+    return !needsLeader || status.leaderId !== '0';
+  } catch {
+    await sleep(50);
+    return false;
+  } finally {
+    source.close();
+  }
+}
+
+async function fill(put: (key: string, value: Buffer) => Promise<void>, bytes: number): Promise<void> {
+  const valueBytes = 768 * 1024;
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { labels: { app: 'web' } },
+    spec: { nodeName: 'node-1' },
+  };
+  const text = Buffer.from(JSON.stringify(pod).repeat(Math.ceil(valueBytes / 2 / 80))).subarray(
+    0,
+    valueBytes / 2,
+  );
+  const count = Math.ceil(bytes / valueBytes);
+  let next = 0;
+  const worker = async () => {
+    while (next < count) {
+      const at = next;
+      next += 1;
+      await put(`/registry/fill/${at}`, Buffer.concat([text, randomBytes(valueBytes / 2)]));
+    }
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+}

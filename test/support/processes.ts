@@ -1,0 +1,105 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+
+/** Every server that this process started and that still runs; ended with it, whatever ends it. */
+const running = new Set<ChildProcess>();
+
+function endAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+process.once('exit', endAll);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    endAll();
+    process.exit(130);
+  });
+}
+
+export interface ServerSpec {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly logFile: string;
+  /** Asked until it says true. */
+  readonly ready: () => Promise<boolean>;
+  /** Default 60 s: a loaded machine is slow, not broken. */
+  readonly readyTimeoutMs?: number;
+}
+
+export interface Server extends AsyncDisposable {
+  readonly pid: number;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves when the process is gone. */
+  readonly exited: Promise<void>;
+}
+
+/** Starts a server and waits until it is ready. @throws Error with the end of its log when it does not become ready */
+export async function startServer(spec: ServerSpec): Promise<Server> {
+  const log = openSync(spec.logFile, 'a');
+  const child = spawn(spec.command, spec.args, {
+    env: { ...process.env, ...spec.env },
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  running.add(child);
+  const exited = new Promise<void>((resolve) => {
+    child.once('close', () => {
+      running.delete(child);
+      resolve();
+    });
+  });
+  let failure: Error | undefined;
+  child.once('error', (error) => {
+    failure = error;
+  });
+  const server: Server = {
+    pid: child.pid ?? -1,
+    exited,
+    kill: (signal) => void child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      if (child.pid !== undefined) await exited;
+    },
+  };
+  const deadline = Date.now() + (spec.readyTimeoutMs ?? 60_000);
+  for (;;) {
+    if (
+      failure !== undefined ||
+      child.exitCode !== null ||
+      child.signalCode !== null ||
+      Date.now() > deadline
+    ) {
+      await server[Symbol.asyncDispose]();
+      const tail = readFileSync(spec.logFile, 'utf8').slice(-3000);
+      throw new Error(`${spec.name} did not become ready (exit code ${child.exitCode}):\n${tail}`, {
+        cause: failure,
+      });
+    }
+    if (await spec.ready()) return server;
+    await sleep(50);
+  }
+}
+
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Ports that nobody listens on now. They are asked for together, so they differ. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
+          const server = createServer();
+          server.once('error', reject);
+          server.listen(0, '127.0.0.1', () => resolve(server));
+        }),
+    ),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

@@ -1,0 +1,133 @@
+import { mkdir, symlink } from 'node:fs/promises';
+import { Agent } from 'node:https';
+import { join } from 'node:path';
+import { CreateBucketCommand, ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { Redacted, type S3Settings } from '../../src/config/types.ts';
+import { toolPath } from '../tools/toolbox.ts';
+import { type Authority, certificateAuthority } from './certificates.ts';
+import { freePorts, startServer } from './processes.ts';
+import { scratchDir } from './scratch.ts';
+
+export const s3Kinds = ['versitygw', 'minio'] as const;
+export type S3Kind = (typeof s3Kinds)[number];
+
+const ACCESS_KEY = 'AKIATESTBED';
+const SECRET_KEY = 'test-bed-secret-key';
+
+export interface S3Server extends AsyncDisposable {
+  readonly kind: S3Kind;
+  readonly url: string;
+  /** `host:port` */
+  readonly endpoint: string;
+  readonly accessKey: string;
+  readonly secretKey: string;
+  /** Undefined for plain http. */
+  readonly ca: Authority | undefined;
+  createBucket(name: string): Promise<void>;
+  settings(bucket: string, folder?: string): S3Settings;
+  /** A plain SDK client, to look behind our own. */
+  client(): S3Client;
+}
+
+/** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
+export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise<S3Server> {
+  const scratch = await scratchDir('s3-');
+  const [port] = await freePorts(1);
+  const endpoint = `127.0.0.1:${port}`;
+  const tls = options.tls ?? false;
+  const url = `${tls ? 'https' : 'http'}://${endpoint}`;
+  const ca = tls ? await certificateAuthority(scratch.path, 's3') : undefined;
+  const data = join(scratch.path, 'data');
+  await mkdir(data);
+  const start = options.kind === 'minio' ? minio : versitygw;
+  const client = new S3Client({
+    endpoint: url,
+    region: 'us-east-1',
+    forcePathStyle: true,
+    credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    maxAttempts: 2,
+    requestHandler: new NodeHttpHandler({ httpsAgent: new Agent({ ca: ca?.pem }) }),
+  });
+  const server = await start({ scratch: scratch.path, data, endpoint, ca, client });
+  return {
+    kind: options.kind,
+    url,
+    endpoint,
+    accessKey: ACCESS_KEY,
+    secretKey: SECRET_KEY,
+    ca,
+    async createBucket(name) {
+      await client.send(new CreateBucketCommand({ Bucket: name }));
+    },
+    settings: (bucket, folder = '') => ({
+      endpoint,
+      endpointCA: ca?.caFile ?? '',
+      skipSSLVerify: false,
+      insecure: !tls,
+      accessKey: new Redacted(ACCESS_KEY),
+      secretKey: new Redacted(SECRET_KEY),
+      bucket,
+      region: 'us-east-1',
+      folder,
+      timeoutMs: 60_000,
+    }),
+    client: () => client,
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      await server[Symbol.asyncDispose]();
+      await scratch[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface Plan {
+  readonly scratch: string;
+  readonly data: string;
+  readonly endpoint: string;
+  readonly ca: Authority | undefined;
+  readonly client: S3Client;
+}
+
+async function versitygw(plan: Plan): Promise<AsyncDisposable> {
+  const pair = await plan.ca?.issue('versitygw');
+  return startServer({
+    name: 'versitygw',
+    command: await toolPath('versitygw'),
+    args: [
+      `--port=${plan.endpoint}`,
+      ...(pair === undefined ? [] : [`--cert=${pair.certFile}`, `--key=${pair.keyFile}`]),
+      'posix',
+      plan.data,
+    ],
+    env: { ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY },
+    logFile: join(plan.scratch, 'versitygw.log'),
+    ready: () => listsBuckets(plan.client),
+  });
+}
+
+async function minio(plan: Plan): Promise<AsyncDisposable> {
+  const certs = join(plan.scratch, 'certs');
+  await mkdir(certs);
+  const pair = await plan.ca?.issue('minio');
+  if (pair !== undefined) {
+    await symlink(pair.certFile, join(certs, 'public.crt'));
+    await symlink(pair.keyFile, join(certs, 'private.key'));
+  }
+  return startServer({
+    name: 'minio',
+    command: await toolPath('minio'),
+    args: ['server', `--address=${plan.endpoint}`, `--certs-dir=${certs}`, '--quiet', plan.data],
+    env: { MINIO_ROOT_USER: ACCESS_KEY, MINIO_ROOT_PASSWORD: SECRET_KEY, MINIO_UPDATE: 'off' },
+    logFile: join(plan.scratch, 'minio.log'),
+    ready: () => listsBuckets(plan.client),
+  });
+}
+
+async function listsBuckets(client: S3Client): Promise<boolean> {
+  return client.send(new ListBucketsCommand({})).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,16 @@
+import type { TestProject } from 'vitest/node';
+import { startControlPlane } from './control-plane.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Kubeconfig of an administrator; each test uses a node name of its own. */
+    kubeconfig: string;
+  }
+}
+
+/** One control plane for the whole run: starting one takes seconds, and most tests only need a corner of it. */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const plane = await startControlPlane();
+  project.provide('kubeconfig', plane.kubeconfig);
+  return () => plane[Symbol.asyncDispose]();
+}

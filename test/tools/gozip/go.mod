@@ -1,0 +1,3 @@
+module etcd-snapshot-operator/test/tools/gozip
+
+go 1.26
