@@ -32,7 +32,7 @@ export function recordKeys(program: Program): RecordKeys {
 }
 
 /** The part of Kubernetes' ObjectMeta that we read or write; whatever else an object carries is kept. */
-export interface ObjectMeta {
+interface ObjectMeta {
   readonly name: string;
   readonly uid?: string;
   readonly resourceVersion?: string;
@@ -51,7 +51,7 @@ export interface ETCDSnapshotFile {
   readonly status?: SnapshotFileStatus;
 }
 
-export interface SnapshotFileSpec {
+interface SnapshotFileSpec {
   readonly snapshotName: string;
   /** The node, or `s3`; newer k3s writes the uploading node for S3 copies too. */
   readonly nodeName: string;

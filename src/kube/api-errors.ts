@@ -2,7 +2,7 @@ import { type ErrorCode, isSnapshotError, SnapshotError, systemCode } from '../e
 import { describeRequest, type KubeRequest } from './api-request.ts';
 
 /** What the API server answered instead of the object: the machine-readable part of its `Status`. */
-export class ApiStatus extends Error {
+class ApiStatus extends Error {
   override readonly name = 'ApiStatus';
   readonly httpStatus: number;
   /** `NotFound`, `AlreadyExists`, …; empty when a proxy or an unknown path answered without a `Status`. */

@@ -29,7 +29,7 @@ export async function emitRecorded(
 }
 
 /** A core/v1 Event of the record `file`, as the API server returned it. */
-export function recordedEvent(file: ETCDSnapshotFile, { program, nodeName, now }: EventOrigin) {
+function recordedEvent(file: ETCDSnapshotFile, { program, nodeName, now }: EventOrigin) {
   const { name, uid, resourceVersion } = file.metadata;
   const time = now.toISOString().replace(/\.\d{3}Z$/, 'Z');
   const component = `${program}-supervisor`;

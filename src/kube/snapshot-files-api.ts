@@ -17,7 +17,7 @@ export interface SnapshotFilesApi {
   update(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile>;
 }
 
-export interface ListOptions {
+interface ListOptions {
   /** In Kubernetes' syntax. */
   readonly labelSelector?: string;
   /** Records per request; 500 unless given. */

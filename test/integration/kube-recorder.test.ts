@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ETCDSnapshotFile } from '../../src/crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../../src/crds/mapping.ts';
 import { connect, type KubeClient } from '../../src/kube/client.ts';
@@ -238,7 +238,9 @@ describe('without the rights for it', () => {
 describe('a network that does not deliver', () => {
   it('ends at the deadline when the API server does not answer', async () => {
     await using front = await startTcpFront(new URL(cluster.url).host);
-    await using hanging = await connectThrough(front.endpoint, { timeoutMs: 500 });
+    await using hanging = await connect(await cluster.kubeconfigVia(`https://${front.endpoint}`), {
+      timeoutMs: 500,
+    });
     await recorderOf('front', hanging).record(localSnapshot('front'), never);
     front.hang();
     const warnings: Error[] = [];
@@ -249,7 +251,7 @@ describe('a network that does not deliver', () => {
 
   it('ends at once when it is interrupted', async () => {
     await using front = await startTcpFront(new URL(cluster.url).host);
-    await using hanging = await connectThrough(front.endpoint, {});
+    await using hanging = await connect(await cluster.kubeconfigVia(`https://${front.endpoint}`));
     front.hang();
     const stop = new AbortController();
     const recording = recorderOf('front', hanging).record(localSnapshot('front'), stop.signal);
@@ -271,11 +273,13 @@ describe('an API server that is not as it should be', () => {
     expect(await recorder.facts(never)).toMatchObject({ clusterId: expect.any(String) });
     expect(warnings).toEqual([]);
 
-    await bare.kill('SIGKILL');
-    await expect(recorder.record(localSnapshot('n1'), never)).rejects.toMatchObject({
-      code: 'unavailable',
-      hint: expect.stringContaining('API server'),
-    });
+    bare.kill('SIGKILL');
+    await vi.waitFor(() =>
+      expect(recorder.record(localSnapshot('n1'), never)).rejects.toMatchObject({
+        code: 'unavailable',
+        hint: expect.stringContaining('API server'),
+      }),
+    );
     expect(await recorder.facts(never)).toEqual({});
     expect(warnings).toHaveLength(2);
   });
@@ -292,11 +296,3 @@ describe('an API server that is not as it should be', () => {
     });
   });
 });
-
-async function connectThrough(endpoint: string, options: { timeoutMs?: number }): Promise<KubeClient> {
-  await using dir = await scratchDir();
-  const path = join(dir.path, 'kubeconfig');
-  const text = await readFile(cluster.kubeconfig, 'utf8');
-  await writeFile(path, text.replaceAll(cluster.url, `https://${endpoint}`));
-  return await connect(path, options);
-}
