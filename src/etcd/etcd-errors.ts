@@ -17,7 +17,7 @@ const clientRefused: Translation = { code: 'unauthenticated', hint: FLAGS_CLIENT
 const wrongScheme: Translation = { code: 'protocol', hint: SCHEME };
 const away: Translation = {
   code: 'unavailable',
-  hint: 'Check that etcd runs on this node and listens there (--etcd-servers).',
+  hint: 'Check that etcd runs and listens there, and that the scheme in --etcd-servers fits: https for a TLS port.',
   retryable: true,
 };
 const slow: Translation = {

@@ -1,4 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { abortError, SnapshotError } from '../errors.ts';
 import type { EtcdTarget } from './connection.ts';
 import { fromConnectionError, fromGrpcStatus, timedOut } from './etcd-errors.ts';
@@ -35,18 +37,27 @@ export class EtcdSession {
     const endpoint = target.url.origin;
     const doing = `Cannot connect to etcd at ${endpoint}`;
     if (signal.aborted) throw abortError(signal);
+    const socket = openSocket(target);
+    // With TLS 1.3 a refused client certificate is an alert after the handshake: the socket reports it, but the http2
+    // session just ends, with neither an error nor a close event.
+    let refused: (error: Error) => void = () => undefined;
+    socket.once('error', (error) => refused(error));
     const http2 = connect(target.url, {
-      ...(target.secureContext === undefined ? {} : { secureContext: target.secureContext }),
+      createConnection: () => socket,
       settings: { initialWindowSize: STREAM_WINDOW, maxFrameSize: MAX_FRAME, enablePush: false },
       maxSessionMemory: 64,
     });
     const session = new EtcdSession(http2, endpoint);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    refused = (error) => {
+      session.#broken ??= error;
+      reject(fromConnectionError(doing, error));
+    };
     const timer = setTimeout(() => reject(timedOut(doing, CONNECT_TIMEOUT_MS)), CONNECT_TIMEOUT_MS);
     const onAbort = () => reject(abortError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
-    // The peer's first SETTINGS frame proves that it speaks HTTP/2; a bare TCP or TLS connection proves nothing.
-    http2.once('remoteSettings', () => resolve());
+    // An answered ping proves that the peer speaks HTTP/2 and takes our certificate; a connection alone proves neither.
+    http2.once('connect', () => http2.ping((error) => (error === null ? resolve() : undefined)));
     http2.once('error', (error) => reject(fromConnectionError(doing, error)));
     http2.once('close', () =>
       reject(fromConnectionError(doing, new Error('the connection was closed at once'))),
@@ -96,6 +107,15 @@ export class EtcdSession {
   }
 }
 
+function openSocket({ url, secureContext }: EtcdTarget): Socket {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+  if (secureContext === undefined) return connectTcp({ host, port });
+  // Server name indication is for names; an address is checked against the certificate all the same.
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  return connectTls({ host, port, secureContext, ALPNProtocols: ['h2'], ...servername });
+}
+
 /** How a call ended, from its headers and trailers. */
 export class CallOutcome {
   readonly #doing: string;
@@ -107,9 +127,9 @@ export class CallOutcome {
     this.#doing = doing;
     const take = (headers: Record<string, unknown>) => {
       const status = headers['grpc-status'];
-      if (status !== undefined) this.#grpcStatus = String(status);
+      if (typeof status === 'string') this.#grpcStatus = status;
       const message = headers['grpc-message'];
-      if (message !== undefined) this.#grpcMessage = String(message);
+      if (typeof message === 'string') this.#grpcMessage = message;
     };
     stream.once('response', (headers) => {
       this.#httpStatus = Number(headers[':status'] ?? 0);

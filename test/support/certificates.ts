@@ -37,7 +37,7 @@ export interface Authority {
 export async function certificateAuthority(dir: string, name: string): Promise<Authority> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const root = await x509.X509CertificateGenerator.createSelfSigned({
-    name: `CN=${name}`,
+    name: `CN=${name} CA`,
     keys,
     signingAlgorithm: ALGORITHM,
     notBefore: new Date(Date.now() - DAY),

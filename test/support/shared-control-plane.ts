@@ -9,7 +9,7 @@ declare module 'vitest' {
 }
 
 /** One control plane for the whole run: starting one takes seconds, and most tests only need a corner of it. */
-export async function setup(project: TestProject): Promise<() => Promise<void>> {
+export async function setup(project: TestProject): Promise<() => PromiseLike<void>> {
   const plane = await startControlPlane();
   project.provide('kubeconfig', plane.kubeconfig);
   return () => plane[Symbol.asyncDispose]();
