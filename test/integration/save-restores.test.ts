@@ -44,7 +44,9 @@ describe.each(['3.5', '3.6'] as const)('a snapshot of etcd %s', (version) => {
     const status = JSON.parse((await run(etcdutl, ['snapshot', 'status', snapshot, '-w', 'json'])).stdout);
     expect(status.totalKey).toBeGreaterThanOrEqual(keys.length);
     const restored = join(dir.path, 'restored');
-    await run(etcdutl, ['snapshot', 'restore', snapshot, '--data-dir', restored, '--name', 'm0']);
+    const peer = 'http://localhost:2380';
+    const member = ['--name=m0', `--initial-cluster=m0=${peer}`, `--initial-advertise-peer-urls=${peer}`];
+    await run(etcdutl, ['snapshot', 'restore', snapshot, '--data-dir', restored, ...member]);
     await using again = await startEtcd({ dataDir: restored });
     for (const [key, value] of keys) expect(String(await again.get(key))).toBe(value);
   });
