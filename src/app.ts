@@ -40,12 +40,13 @@ export function openApp(config: Config): App {
   const opened: AsyncDisposable[] = [];
   return {
     async save(onProgress, signal) {
-      return saveSnapshot(
+      const warnings: Error[] = [];
+      const result = await saveSnapshot(
         {
           source,
           folder,
           remote,
-          recorder: lazyRecorder(config, program, opened),
+          recorder: lazyRecorder(config, program, opened, (warning) => warnings.push(warning)),
           tokenHash: () => readTokenHash(config.tokenFile),
           compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
           clock: systemClock,
@@ -54,6 +55,7 @@ export function openApp(config: Config): App {
         onProgress,
         signal,
       );
+      return { ...result, warnings: [...result.warnings, ...warnings] };
     },
     list: (signal) =>
       listSnapshots([async () => folder, ...(remote === undefined ? [] : [() => remote.open()])], signal),
@@ -101,6 +103,7 @@ function lazyRecorder(
   config: Config,
   program: 'k3s' | 'rke2',
   opened: AsyncDisposable[],
+  onWarning: (warning: Error) => void,
 ): SnapshotRecorder | undefined {
   const { kubeconfig } = config;
   if (kubeconfig === undefined) return undefined;
@@ -111,7 +114,7 @@ function lazyRecorder(
     ]);
     const client = await connect(kubeconfig);
     opened.push(client);
-    return createKubeRecorder(client, { program, nodeName: config.nodeName });
+    return createKubeRecorder(client, { program, nodeName: config.nodeName, onWarning });
   };
   let recorder: Promise<SnapshotRecorder> | undefined;
   const loaded = () => {
