@@ -104,8 +104,11 @@ export interface StoredSnapshot {
   readonly warnings: readonly Error[];
 }
 
-/** A snapshot file that is being written under a temporary name. End it with `commit` or `discard`. */
-export interface SnapshotDraft extends SnapshotBytes {
+/**
+ * A snapshot file that is being written under a temporary name. End it with `commit` or `discard`, and dispose of it when
+ * nobody reads it any more: followers may still read after `commit`. Disposing of one that has no end yet discards it.
+ */
+export interface SnapshotDraft extends SnapshotBytes, AsyncDisposable {
   /** Appends; resolves when the kernel has the bytes. One call at a time. @throws SnapshotError `disk-full` | `io` */
   write(chunks: readonly Uint8Array[]): Promise<void>;
   /** Declares the bytes so far to be all and proven: `proven` resolves, followers may finish. */

@@ -81,6 +81,9 @@ function world(
         diary.push('discarded');
         reject(reason);
       },
+      async [Symbol.asyncDispose]() {
+        diary.push('closed');
+      },
     };
   };
   const folder: SnapshotFolder = {
@@ -170,7 +173,7 @@ describe('saveSnapshot', () => {
     const result = await saveSnapshot(parts, request, (step) => progress.push(step), never);
     expect(diary.slice(0, 3)).toEqual(['locked', 'swept', 'proven']);
     expect(diary.slice(3, 5).toSorted()).toEqual(['committed', 'uploaded']);
-    expect(diary.slice(5)).toEqual(['unlocked']);
+    expect(diary.slice(5)).toEqual(['closed', 'unlocked']);
     expect(result.created.map((one) => [one.name, one.location.store])).toEqual([
       [name, 'local'],
       [name, 's3'],
@@ -187,7 +190,7 @@ describe('saveSnapshot', () => {
   ])('keeps nothing of %s, neither on disk nor on S3, and records the failure', async (_what, bytes) => {
     const { parts, diary, recorded } = world({ bytes });
     await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({ code: 'corrupt' });
-    expect(diary).toEqual(['locked', 'swept', 'discarded', 'proof refused', 'unlocked']);
+    expect(diary).toEqual(['locked', 'swept', 'discarded', 'proof refused', 'closed', 'unlocked']);
     expect(recorded).toHaveLength(1);
     expect(recorded[0]).toMatchObject({ name, size: 0, location: { store: 'local', path: '' } });
     expect(recorded[0]?.failure?.message).toContain('damaged');

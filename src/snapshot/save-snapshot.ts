@@ -184,10 +184,13 @@ async function streamToDisk(
       ) ?? checked;
     await pour(bytes, draft);
     draft.prove();
-    return { local: await draft.commit(await facts), upload };
+    const local = await draft.commit(await facts);
+    return { local, upload: upload.finally(() => draft[Symbol.asyncDispose]()) };
   } catch (error) {
     work.abort(error);
     await draft.discard(asError(error));
+    await upload;
+    await draft[Symbol.asyncDispose]();
     // The disk may fail when the bytes are proven and already safe on S3: then that copy counts.
     if ((await upload).stored === undefined) throw error;
     return { local: asError(error), upload };
