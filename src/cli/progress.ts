@@ -1,0 +1,53 @@
+import type { SaveProgress } from '../snapshot/save-snapshot.ts';
+
+const REDRAW_MS = 100;
+
+export interface Progress {
+  show(progress: SaveProgress): void;
+  /** Removes the lines, so that what follows stands alone. */
+  clear(): void;
+}
+
+interface Line {
+  readonly began: number;
+  readonly latest: SaveProgress;
+}
+
+/** A line each for disk and S3 (bytes, rate, time left) on a terminal, redrawn in place; nothing in a pipe. */
+export function createProgress(
+  out: NodeJS.WritableStream & { readonly isTTY?: boolean },
+  now: () => number,
+): Progress {
+  if (out.isTTY !== true) return { show: () => undefined, clear: () => undefined };
+  const lines = new Map<SaveProgress['store'], Line>();
+  let drawn = 0;
+  let drawnAt = 0;
+  const clear = () => {
+    if (drawn > 0) out.write(`\u001b[${drawn}A\u001b[J`);
+    drawn = 0;
+  };
+  return {
+    show(latest) {
+      const before = lines.get(latest.store);
+      lines.set(latest.store, { began: before?.began ?? now(), latest });
+      if (now() - drawnAt < REDRAW_MS && before !== undefined) return;
+      drawnAt = now();
+      clear();
+      for (const line of lines.values()) out.write(`${formatLine(line, now())}\n`);
+      drawn = lines.size;
+    },
+    clear,
+  };
+}
+
+function formatLine({ began, latest: { store, bytes, total } }: Line, now: number): string {
+  const rate = bytes / Math.max(0.001, (now - began) / 1000);
+  const left = rate > 0 ? Math.max(0, Math.ceil((total - bytes) / rate)) : 0;
+  const percent = total > 0 ? Math.min(100, Math.floor((bytes / total) * 100)) : 0;
+  const label = store === 'local' ? 'disk' : 'S3  ';
+  return `${label} ${megabytes(bytes)} of ${megabytes(total)} (${percent} %), ${megabytes(rate)}/s, ${left} s left`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}

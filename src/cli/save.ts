@@ -1,0 +1,28 @@
+import type { Config } from '../config/types.ts';
+import { createLogger } from '../logger.ts';
+import { locationUrl } from '../snapshot/snapshot.ts';
+import { describeError } from './error-text.ts';
+import { createProgress } from './progress.ts';
+import type { Terminal } from './root.ts';
+
+const EXIT_NOT_EVERYWHERE = 3;
+
+/** `etcd-snapshot save`: progress and log lines on stderr, nothing on stdout. */
+export async function save(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
+  const write = (line: string) => terminal.stderr.write(line);
+  const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
+  const { openApp } = await import('../app.ts');
+  await using app = openApp(config);
+  const progress = createProgress(terminal.stderr, Date.now);
+  const result = await app.save(progress.show, signal).finally(progress.clear);
+  for (const snapshot of result.created) {
+    logger.info(
+      { location: locationUrl(snapshot.location), size: snapshot.size },
+      `Snapshot ${snapshot.name} saved.`,
+    );
+  }
+  for (const warning of result.warnings) logger.warn({}, describeError(warning, config.debug));
+  for (const failure of result.failures)
+    logger.error({ code: failure.code }, describeError(failure, config.debug));
+  return result.failures.length === 0 ? 0 : EXIT_NOT_EVERYWHERE;
+}
