@@ -14,7 +14,7 @@ export async function save(config: Config, terminal: Terminal, signal: AbortSign
   const { openApp } = await import('../app.ts');
   await using app = openApp(config);
   const progress = createProgress(terminal.stderr, Date.now);
-  const result = await app.save(progress.show, signal).finally(progress.clear);
+  const result = await app.save((step) => progress.show(step), signal).finally(() => progress.clear());
   for (const snapshot of result.created) {
     logger.info(
       { location: locationUrl(snapshot.location), size: snapshot.size },

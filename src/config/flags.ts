@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { closest, distance } from 'fastest-levenshtein';
 import { parseBoolean, parseDuration } from './duration.ts';
 import { type Option, type OptionKey, optionOfFlag, options } from './options.ts';
 
@@ -53,7 +54,7 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
         problems.push({ what: `${token.rawName} is no flag`, cure: suggestion(token.name) });
         continue;
       }
-      const value = option.type === 'boolean' ? (token.value ?? 'true') : token.value;
+      const value = option.type === 'boolean' ? (token.value ?? 'true') : givenValue(token);
       const problem = valueProblem(option, token.rawName, value);
       if (problem !== undefined) problems.push(problem);
       else if (
@@ -74,6 +75,14 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
   return { given, words, help, version, problems };
 }
 
+/** A flag that follows is no value: one that begins with a dash is written with `=`. */
+function givenValue(token: {
+  readonly value?: string | undefined;
+  readonly inlineValue?: boolean | undefined;
+}): string | undefined {
+  return token.inlineValue !== true && token.value?.startsWith('-') === true ? undefined : token.value;
+}
+
 /** What is wrong with a value, wherever it comes from. @param source the flag or variable, for the message */
 export function valueProblem(option: Option, source: string, value: string | undefined): Problem | undefined {
   if (value === undefined) return { what: `${source} needs a value`, cure: `write ${source}=<value>` };
@@ -92,25 +101,6 @@ function suggestion(flag: string): string {
     option.flag,
     ...(option.alias === undefined ? [] : [option.alias]),
   ]);
-  const near = known
-    .map((name) => ({ name, distance: distance(name, flag) }))
-    .toSorted((a, b) => a.distance - b.distance)[0];
-  return near !== undefined && near.distance <= 3
-    ? `did you mean --${near.name}?`
-    : 'see --help for all flags';
-}
-
-/** Levenshtein's: how many letters have to be typed anew. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_unused, at) => at);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...b].entries()) {
-      next.push(
-        Math.min((row[j] ?? 0) + (letter === other ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1),
-      );
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  const near = closest(flag, known);
+  return distance(flag, near) <= 3 ? `did you mean --${near}?` : 'see --help for all flags';
 }

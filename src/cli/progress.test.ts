@@ -1,0 +1,33 @@
+import { PassThrough } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { createProgress } from './progress.ts';
+
+function terminal(isTTY: boolean): { out: PassThrough & { isTTY: boolean }; text: () => string } {
+  const out = Object.assign(new PassThrough(), { isTTY });
+  return { out, text: () => String(out.read() ?? '') };
+}
+
+describe('createProgress', () => {
+  it('draws a line each for disk and S3 with bytes, rate and time left, and clears them', () => {
+    let now = 0;
+    const { out, text } = terminal(true);
+    const progress = createProgress(out, () => now);
+    progress.show({ store: 'local', bytes: 0, total: 100e6 });
+    now = 1000;
+    progress.show({ store: 'local', bytes: 50e6, total: 100e6 });
+    progress.show({ store: 's3', bytes: 0, total: 100e6 });
+    const drawn = text();
+    expect(drawn).toContain('disk 50.0 MB of 100.0 MB (50 %), 50.0 MB/s, 1 s left');
+    expect(drawn).toContain('S3   0.0 MB of 100.0 MB (0 %)');
+    progress.clear();
+    expect(text()).toBe('\u001b[2A\u001b[J');
+  });
+
+  it('says nothing in a pipe', () => {
+    const { out, text } = terminal(false);
+    const progress = createProgress(out, () => 0);
+    progress.show({ store: 'local', bytes: 1, total: 2 });
+    progress.clear();
+    expect(text()).toBe('');
+  });
+});

@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { parseFlags } from './flags.ts';
+
+describe('parseFlags', () => {
+  it('takes both spellings, before and after the command', () => {
+    const before = parseFlags([
+      '--s3',
+      '--etcd-s3-bucket=b',
+      'save',
+      '--etcd-snapshot-compress',
+      '-d',
+      '/data',
+    ]);
+    expect(before.words).toEqual(['save']);
+    expect(before.given).toEqual({ s3: 'true', s3Bucket: 'b', compress: 'true', dataDir: '/data' });
+    expect(before.problems).toEqual([]);
+  });
+
+  it('takes a boolean with a value, as Go programs do', () => {
+    expect(parseFlags(['--s3=false', '--snapshot-compress=T']).given).toEqual({ s3: 'false', compress: 'T' });
+  });
+
+  it('collects every problem of one command line', () => {
+    const { problems } = parseFlags([
+      'save',
+      '--nmae=x',
+      '--s3=perhaps',
+      '--s3-timeout=5',
+      '--s3-bucket',
+      '--frobnicate',
+    ]);
+    expect(problems.map(({ what }) => what)).toEqual([
+      '--nmae is no flag',
+      '--s3: "perhaps" is neither true nor false',
+      '--s3-timeout: "5" is no time span',
+      '--s3-bucket needs a value',
+    ]);
+    expect(problems[0]?.cure).toBe('did you mean --name?');
+    expect(parseFlags(['--frobnicate']).problems[0]?.cure).toBe('see --help for all flags');
+  });
+
+  it('refuses two spellings of one setting that differ, and takes them when they agree', () => {
+    const differ = parseFlags(['--s3-bucket=a', '--etcd-s3-bucket=b']);
+    expect(differ.problems.map(({ what }) => what)).toEqual([
+      '--s3-bucket and --etcd-s3-bucket are the same setting with different values',
+    ]);
+    expect(parseFlags(['--s3-bucket=a', '--etcd-s3-bucket=a']).problems).toEqual([]);
+  });
+
+  it.each([['--help'], ['-h']])('knows %s', (flag) => {
+    expect(parseFlags(['save', flag])).toMatchObject({ help: true, words: ['save'] });
+  });
+});
