@@ -65,7 +65,7 @@ async function unary(session: EtcdSession, path: string, signal: AbortSignal): P
 }
 
 /** Numbers of the fields of etcdserverpb.StatusResponse and, nested in field 1, of ResponseHeader. */
-export function parseStatus(endpoint: string, message: Uint8Array): MemberStatus {
+function parseStatus(endpoint: string, message: Uint8Array): MemberStatus {
   const numbers = new Map<number, bigint>();
   const errors: string[] = [];
   let version = '';

@@ -185,7 +185,7 @@ async function streamToDisk(
     await pour(bytes, draft);
     draft.prove();
     const local = await draft.commit(await facts);
-    return { local, upload: upload.finally(() => draft[Symbol.asyncDispose]()) };
+    return { local, upload: disposing(upload, draft) };
   } catch (error) {
     work.abort(error);
     await draft.discard(asError(error));
@@ -195,6 +195,12 @@ async function streamToDisk(
     if ((await upload).stored === undefined) throw error;
     return { local: asError(error), upload };
   }
+}
+
+/** The upload reads the draft even after it has its name. */
+async function disposing(upload: Promise<UploadOutcome>, draft: AsyncDisposable): Promise<UploadOutcome> {
+  await using _disposed = draft;
+  return await upload;
 }
 
 /** Passes the bytes on and throws at the end, before the consumer sees one, unless they are a whole snapshot. */

@@ -1,205 +1,211 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, link, open, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { type FileHandle, link, open, rm, unlink } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
 import type { NewSnapshot, SnapshotDraft, StoredSnapshot } from '../snapshot/ports.ts';
 import type { SnapshotFacts } from '../snapshot/snapshot.ts';
-import { syncFolder } from './atomic-write.ts';
-import { fromDiskError } from './disk-errors.ts';
+import { syncFolder, temporaryPath } from './atomic-write.ts';
+import { diskError } from './disk-errors.ts';
 
-/** Hidden, so that no lister takes it, and named after its snapshot, so that it tells whose leftover it is. */
-export function temporaryName(name: string): string {
-  return `.${name}.${randomBytes(4).toString('hex')}.part`;
+/** Writes what belongs beside a snapshot; rejects when it cannot. */
+export type WriteSidecar = (name: string, facts: SnapshotFacts) => Promise<void>;
+
+/** Opens a temporary sibling of `path` (0600, never an existing file). @throws system errors */
+export async function openDraft(
+  path: string,
+  snapshot: NewSnapshot,
+  writeSidecar: WriteSidecar,
+): Promise<SnapshotDraft> {
+  const temporary = temporaryPath(path);
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  return new LocalDraft(file, temporary, path, snapshot, writeSidecar);
 }
 
-/** The name of the snapshot that a temporary file was to become, or undefined when it is none of ours. */
-export function nameOfTemporary(file: string): string | undefined {
-  return /^\.(.+)\.[0-9a-f]{8}\.part$/.exec(file)?.[1];
-}
-
-/** A snapshot file under its temporary name. */
-export class LocalDraft implements SnapshotDraft {
+/**
+ * One file from its first byte to its final name. One descriptor serves writer and followers until the draft is disposed
+ * of: a follower gets the bytes even when somebody deletes the finished file.
+ */
+class LocalDraft implements SnapshotDraft {
   readonly expectedSize: number;
   readonly proven: Promise<number>;
-  readonly #dir: string;
-  readonly #name: string;
-  readonly #temporary: string;
   readonly #file: FileHandle;
-  readonly #stored: (facts: SnapshotFacts, size: number) => Promise<StoredSnapshot>;
-  readonly #settle: { resolve: (size: number) => void; reject: (reason: Error) => void };
+  readonly #temporary: string;
+  readonly #path: string;
+  readonly #snapshot: NewSnapshot;
+  readonly #writeSidecar: WriteSidecar;
+  readonly #proof = Promise.withResolvers<number>();
   #written = 0;
-  #state: 'growing' | 'proven' | 'named' | 'discarded' = 'growing';
-  #reason: Error | undefined;
-  #readers = 0;
-  #closing = false;
-  /** Wakes the readers that wait for bytes. */
-  #changed = Promise.withResolvers<void>();
+  #state: 'writing' | 'proven' | 'committed' | 'discarded' = 'writing';
+  #failure: Error | undefined;
+  /** Replaced at each change of what a follower may see. */
+  #change = Promise.withResolvers<void>();
 
-  private constructor(
-    dir: string,
-    snapshot: NewSnapshot,
-    temporary: string,
+  constructor(
     file: FileHandle,
-    stored: (facts: SnapshotFacts, size: number) => Promise<StoredSnapshot>,
-  ) {
-    this.expectedSize = snapshot.expectedSize;
-    this.#dir = dir;
-    this.#name = snapshot.name;
-    this.#temporary = temporary;
-    this.#file = file;
-    this.#stored = stored;
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.proven = promise;
-    this.#settle = { resolve, reject };
-    // A save without followers has nobody who waits for the proof.
-    void Promise.allSettled([promise]);
-  }
-
-  /** @param stored describes the finished file and writes what belongs beside it */
-  static async create(
-    dir: string,
+    temporary: string,
+    path: string,
     snapshot: NewSnapshot,
-    stored: (facts: SnapshotFacts, size: number) => Promise<StoredSnapshot>,
-  ): Promise<LocalDraft> {
-    const temporary = join(dir, temporaryName(snapshot.name));
-    try {
-      return new LocalDraft(dir, snapshot, temporary, await open(temporary, 'wx+', 0o600), stored);
-    } catch (error) {
-      throw await fromDiskError(
-        `Cannot begin the snapshot ${snapshot.name}`,
-        dir,
-        error,
-        snapshot.expectedSize,
-      );
-    }
+    writeSidecar: WriteSidecar,
+  ) {
+    this.#file = file;
+    this.#temporary = temporary;
+    this.#path = path;
+    this.#snapshot = snapshot;
+    this.#writeSidecar = writeSidecar;
+    this.expectedSize = snapshot.expectedSize;
+    this.proven = this.#proof.promise;
+    // A save without followers has nobody who awaits the proof; that it fails is told by `write` and `commit`.
+    this.proven.catch(() => undefined);
   }
 
   async write(chunks: readonly Uint8Array[]): Promise<void> {
-    let rest = chunks;
+    this.#assert('writing');
+    let rest = chunks.filter((chunk) => chunk.length > 0);
     try {
       while (rest.length > 0) {
-        const { bytesWritten } = await this.#file.writev([...rest], this.#written);
+        const { bytesWritten } = await this.#file.writev(rest, this.#written);
         this.#written += bytesWritten;
-        this.#wake();
         rest = after(rest, bytesWritten);
+        this.#tell();
       }
     } catch (error) {
-      throw await fromDiskError(
-        `Cannot write the snapshot ${this.#name}`,
-        this.#dir,
-        error,
-        this.expectedSize,
-      );
+      throw await diskError(error, this.#problem(`Cannot write ${this.#path}`));
     }
   }
 
   async read(into: Uint8Array, position: number, signal: AbortSignal): Promise<number> {
-    this.#readers += 1;
+    const wanted = position + into.length;
+    while (this.#state === 'writing' && this.#written < wanted && !signal.aborted) await this.#wait(signal);
+    if (signal.aborted) throw abortError(signal);
+    if (this.#failure !== undefined) throw this.#failure;
+    const length = Math.max(0, Math.min(this.#written, wanted) - position);
+    if (length === 0) return 0;
+    const slice = into.subarray(0, length);
     try {
-      let filled = 0;
-      while (filled < into.length) {
-        if (signal.aborted) throw abortError(signal);
-        if (this.#reason !== undefined) throw this.#reason;
-        const available = Math.min(into.length - filled, this.#written - position - filled);
-        if (available > 0) {
-          const { bytesRead } = await this.#file.read(into, filled, available, position + filled);
-          filled += bytesRead;
-        } else if (this.#state === 'growing') {
-          await this.#change(signal);
-        } else {
-          break;
-        }
-      }
-      return filled;
-    } finally {
-      this.#readers -= 1;
-      await this.#closeWhenUnused();
+      await fill(this.#file, slice, position);
+    } catch (error) {
+      throw this.#failure ?? (await diskError(error, this.#problem(`Cannot read ${this.#path}`)));
     }
+    return length;
   }
 
   prove(): void {
-    if (this.#state !== 'growing') return;
+    this.#assert('writing');
     this.#state = 'proven';
-    this.#settle.resolve(this.#written);
-    this.#wake();
+    this.#proof.resolve(this.#written);
+    this.#tell();
   }
 
   async commit(facts: SnapshotFacts): Promise<StoredSnapshot> {
-    const doing = `Cannot finish the snapshot ${this.#name}`;
+    this.#assert('proven');
     try {
-      const { size } = await this.#file.stat();
-      if (this.#state !== 'proven' || size !== this.#written) {
-        throw new SnapshotError('corrupt', doing, {
-          why: `${this.#written} bytes were written, the file has ${size}`,
-        });
-      }
-      await this.#file.sync();
-      // Unlike rename, link never replaces a snapshot that is there already.
-      await link(this.#temporary, join(this.#dir, this.#name));
-      this.#state = 'named';
-      await rm(this.#temporary);
-      await syncFolder(this.#dir);
+      await this.#giveName();
     } catch (error) {
-      if (systemCode(error) === 'EEXIST') throw this.#exists(error);
-      throw await fromDiskError(doing, this.#dir, error, this.expectedSize);
+      throw await diskError(error, this.#problem(`Cannot finish ${this.#path}`));
     }
-    return this.#stored(facts, this.#written);
+    const { name, nodeName, createdAt, compressed } = this.#snapshot;
+    const warnings = await this.#writeSidecar(name, facts).then(
+      () => [],
+      async (error: unknown) => [
+        await diskError(error, { what: `Cannot keep the metadata of ${name}`, path: dirname(this.#path) }),
+      ],
+    );
+    const location = { store: 'local', path: this.#path } as const;
+    return {
+      snapshot: { ...facts, name, nodeName, createdAt, compressed, size: this.#written, location },
+      warnings,
+    };
   }
 
-  async discard(reason: Error): Promise<void> {
-    if (this.#state !== 'named' && this.#state !== 'discarded') {
-      this.#state = 'discarded';
-      this.#reason = reason;
-      this.#settle.reject(reason);
-      this.#wake();
-      await rm(this.#temporary, { force: true });
-    }
+  async discard(reason: SnapshotError | Error): Promise<void> {
+    if (this.#state === 'committed' || this.#state === 'discarded') return;
+    this.#state = 'discarded';
+    this.#failure = reason;
+    this.#proof.reject(reason);
+    this.#tell();
+    // The close waits for the reads under way.
+    await this.#file.close();
+    await rm(this.#temporary, { force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.discard(new SnapshotError('aborted', `The snapshot ${this.#name} was given up`));
-    this.#closing = true;
-    await this.#closeWhenUnused();
-  }
-
-  async #closeWhenUnused(): Promise<void> {
-    if (!this.#closing || this.#readers > 0) return;
-    this.#closing = false;
+    await this.discard(new SnapshotError('aborted', `${this.#path} was given up`));
     await this.#file.close();
   }
 
-  #wake(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers<void>();
-  }
-
-  async #change(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = () => resolve();
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      await Promise.race([this.#changed.promise, promise]);
-    } finally {
-      signal.removeEventListener('abort', onAbort);
+  async #giveName(): Promise<void> {
+    const { size } = await this.#file.stat();
+    if (size !== this.#written) {
+      throw new SnapshotError('corrupt', `${this.#temporary} has changed while it was written`, {
+        why: `it has ${size} bytes, and ${this.#written} were written`,
+        hint: 'Find out who else writes to the snapshot folder.',
+      });
     }
+    await this.#file.sync();
+    // Unlike a rename, a link never replaces a file.
+    await link(this.#temporary, this.#path).catch((error: unknown) => {
+      throw systemCode(error) === 'EEXIST' ? taken(this.#path, error) : error;
+    });
+    try {
+      await unlink(this.#temporary);
+      await syncFolder(dirname(this.#path));
+    } catch (error) {
+      await rm(this.#path, { force: true });
+      throw error;
+    }
+    this.#state = 'committed';
   }
 
-  #exists(cause: unknown): SnapshotError {
-    return new SnapshotError('exists', `There is already a snapshot called ${this.#name}`, {
-      why: `${join(this.#dir, this.#name)} exists and is never overwritten`,
-      hint: 'Wait a second and save again, or choose another --name.',
-      retryable: true,
-      cause,
-    });
+  #assert(state: 'writing' | 'proven'): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#state !== state) throw new Error(`${basename(this.#path)} is ${this.#state}, not ${state}`);
+  }
+
+  #problem(what: string) {
+    return { what, path: dirname(this.#path), needed: this.expectedSize };
+  }
+
+  #tell(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  /** Until something changes or the signal fires. */
+  async #wait(signal: AbortSignal): Promise<void> {
+    const aborted = Promise.withResolvers<void>();
+    const onAbort = () => aborted.resolve();
+    signal.addEventListener('abort', onAbort, { once: true });
+    await Promise.race([this.#change.promise, aborted.promise]);
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
-/** What is left of the chunks after so many bytes of them were written. */
-function after(chunks: readonly Uint8Array[], written: number): readonly Uint8Array[] {
-  let skip = written;
-  for (const [at, chunk] of chunks.entries()) {
-    if (skip < chunk.length) return [chunk.subarray(skip), ...chunks.slice(at + 1)];
-    skip -= chunk.length;
+/** What is left of `chunks` when `count` bytes of them are done. */
+function after(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = count;
+  for (const chunk of chunks) {
+    if (skip < chunk.length) rest.push(skip === 0 ? chunk : chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.length);
   }
-  return [];
+  return rest;
+}
+
+async function fill(file: FileHandle, into: Uint8Array, position: number): Promise<void> {
+  let filled = 0;
+  while (filled < into.length) {
+    const { bytesRead } = await file.read(into, filled, into.length - filled, position + filled);
+    if (bytesRead === 0) throw new Error(`the file ends at ${position + filled}: somebody has cut it`);
+    filled += bytesRead;
+  }
+}
+
+function taken(path: string, cause: unknown): SnapshotError {
+  return new SnapshotError('exists', `${path} exists already`, {
+    why: 'another snapshot of the same name was made in the same second; it is left as it is',
+    hint: 'Try again, or choose another --name.',
+    retryable: true,
+    cause,
+  });
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startControlPlane } from '../support/control-plane.ts';
+import { type ControlPlane, startControlPlane } from '../support/control-plane.ts';
 import { startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 
@@ -49,16 +49,17 @@ async function demo(): Promise<void> {
   );
   await show(['ls', ...common, ...store], env);
 
-  for (const args of [
-    ['get', 'etcdsnapshotfile'],
-    ['describe', 'etcdsnapshotfile'],
-  ]) {
-    say(`kubectl ${args.join(' ')}`);
-    const { stdout, stderr, code } = await plane.kubectl(args);
-    process.stdout.write(stdout);
-    if (code !== 0) throw new Error(`kubectl ${args.join(' ')} failed:\n${stderr}`);
-  }
+  await showKubectl(plane, ['get', 'etcdsnapshotfile']);
+  const { stdout } = await plane.kubectl(['get', 'etcdsnapshotfile', '-o', 'name']);
+  for (const name of stdout.trim().split('\n')) await showKubectl(plane, ['describe', name]);
   say('Done. Everything that was started has been stopped, and nothing was left behind.');
+}
+
+async function showKubectl(plane: ControlPlane, args: readonly string[]): Promise<void> {
+  say(`kubectl ${args.join(' ')}`);
+  const { stdout, stderr, code } = await plane.kubectl(args);
+  process.stdout.write(stdout);
+  if (code !== 0) throw new Error(`kubectl ${args.join(' ')} failed:\n${stderr}`);
 }
 
 async function show(args: readonly string[], env: Record<string, string>): Promise<void> {
