@@ -1,0 +1,126 @@
+import { HeadBucketCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
+import type { S3Settings } from '../config/types.ts';
+import { isSnapshotError } from '../errors.ts';
+import { parseCreatedAt } from '../snapshot/naming.ts';
+import type { S3Location, Snapshot } from '../snapshot/snapshot.ts';
+import type { S3Connection } from './s3-client.ts';
+import { s3Url, snapshotKey } from './s3-keys.ts';
+import { fromUserMetadata } from './s3-metadata.ts';
+
+export interface ObjectHead {
+  readonly size: number;
+  readonly etag: string | undefined;
+  readonly lastModified: Date | undefined;
+  readonly metadata: Readonly<Record<string, string>> | undefined;
+}
+
+/** Names and sizes of the objects directly under `prefix`, page by page. */
+export async function listObjects(
+  s3: S3Connection,
+  prefix: string,
+  doing: string,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, number>> {
+  const found = new Map<string, number>();
+  let token: string | undefined;
+  do {
+    const input = {
+      Bucket: s3.settings.bucket,
+      Prefix: prefix,
+      // What lies deeper comes as one line per folder instead of one per object.
+      Delimiter: '/',
+      ...(token === undefined ? {} : { ContinuationToken: token }),
+    };
+    const page = await s3.call('ListObjectsV2', doing, signal, (client, options) =>
+      client.send(new ListObjectsV2Command(input), options),
+    );
+    for (const { Key, Size } of page.Contents ?? []) {
+      if (Key !== undefined) found.set(Key, Size ?? 0);
+    }
+    token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+  } while (token !== undefined);
+  return found;
+}
+
+/** What an object says of itself, or undefined when it is not there. */
+export async function headObject(
+  s3: S3Connection,
+  key: string,
+  doing: string,
+  signal: AbortSignal,
+): Promise<ObjectHead | undefined> {
+  try {
+    const head = await s3.call('HeadObject', doing, signal, (client, options) =>
+      client.send(new HeadObjectCommand({ Bucket: s3.settings.bucket, Key: key }), options),
+    );
+    return {
+      size: head.ContentLength ?? 0,
+      etag: head.ETag,
+      lastModified: head.LastModified,
+      metadata: head.Metadata,
+    };
+  } catch (error) {
+    if (isSnapshotError(error, 'not-found')) return undefined;
+    throw error;
+  }
+}
+
+/** A missing object and a missing bucket look the same to HEAD. @throws SnapshotError `not-found` when it is the bucket */
+export async function assertBucket(s3: S3Connection, doing: string, signal: AbortSignal): Promise<void> {
+  await s3.call('ListBucket', doing, signal, (client, options) =>
+    client.send(new HeadBucketCommand({ Bucket: s3.settings.bucket }), options),
+  );
+}
+
+export function toSnapshot(
+  settings: S3Settings,
+  name: string,
+  head: ObjectHead,
+  sidecar: Readonly<Record<string, string>> | undefined,
+): Snapshot {
+  const { nodeName, facts } = fromUserMetadata(head.metadata);
+  const modified = Math.floor((head.lastModified?.getTime() ?? 0) / 1000) * 1000;
+  return {
+    name,
+    nodeName,
+    createdAt: parseCreatedAt(name) ?? new Date(modified),
+    size: head.size,
+    compressed: name.endsWith('.zip'),
+    location: s3Location(settings, name),
+    ...facts,
+    ...(sidecar === undefined ? {} : { metadata: sidecar }),
+  };
+}
+
+export function s3Location(settings: S3Settings, name: string): S3Location {
+  return {
+    store: 's3',
+    endpoint: settings.endpoint,
+    ...(settings.endpointCA === '' ? {} : { endpointCA: settings.endpointCA }),
+    skipSSLVerify: settings.skipSSLVerify,
+    insecure: settings.insecure,
+    region: settings.region,
+    bucket: settings.bucket,
+    prefix: settings.folder,
+    key: snapshotKey(settings, name),
+  };
+}
+
+/** Runs `work` for each item, so many at a time, and keeps the order. The first failure ends it. */
+export async function mapLimited<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  const queue = items.entries();
+  const worker = async () => {
+    for (const [at, item] of queue) results[at] = await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  return results;
+}
+
+export function listing(settings: S3Settings): string {
+  return `Cannot list ${s3Url(settings, settings.folder)}`;
+}

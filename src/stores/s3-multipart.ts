@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto';
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+} from '@aws-sdk/client-s3';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
+import type { S3Connection } from './s3-client.ts';
+import { isS3Error } from './s3-errors.ts';
+import { s3Url } from './s3-keys.ts';
+
+export interface OpenUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly initiated: Date | undefined;
+}
+
+/** The object that an upload makes. */
+interface Target {
+  readonly key: string;
+  /** What could not be done when it fails. */
+  readonly doing: string;
+}
+
+/** @returns its id, and how often it was tried: after the first try there may be another upload that nobody knows of */
+export async function beginUpload(
+  s3: S3Connection,
+  plan: Target & { readonly contentType: string; readonly metadata: Record<string, string> },
+  signal: AbortSignal,
+): Promise<{ uploadId: string; attempts: number }> {
+  let attempts = 0;
+  const input = {
+    Bucket: s3.settings.bucket,
+    Key: plan.key,
+    ContentType: plan.contentType,
+    Metadata: plan.metadata,
+  };
+  const { UploadId } = await s3.call(
+    'CreateMultipartUpload',
+    plan.doing,
+    signal,
+    (client, options, attempt) => {
+      attempts = attempt;
+      return client.send(new CreateMultipartUploadCommand(input), options);
+    },
+  );
+  if (UploadId !== undefined && UploadId !== '') return { uploadId: UploadId, attempts };
+  throw new SnapshotError('protocol', plan.doing, {
+    why: `${s3.settings.endpoint} began an upload without naming it`,
+    hint: 'Check that --s3-endpoint is an S3 server.',
+  });
+}
+
+/** Makes the object out of its parts. @returns its ETag */
+export async function completeUpload(
+  s3: S3Connection,
+  plan: Target,
+  UploadId: string,
+  Parts: readonly CompletedPart[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId };
+  try {
+    const { ETag } = await s3.call('CompleteMultipartUpload', plan.doing, signal, (client, options) =>
+      client.send(
+        new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: [...Parts] } }),
+        options,
+      ),
+    );
+    return ETag;
+  } catch (error) {
+    // The first try may have done it and only its answer got lost: then the object is there, and the caller compares it.
+    const etag = isS3Error(error, 'NoSuchUpload') ? etagOfParts(Parts) : undefined;
+    if (etag === undefined) throw error;
+    return etag;
+  }
+}
+
+/** ETag of an object made of parts whose ETags are MD5 sums; undefined for servers whose are not. */
+export function etagOfParts(parts: readonly CompletedPart[]): string | undefined {
+  const sums = createHash('md5');
+  for (const part of parts) {
+    const hex = /^"?([0-9a-f]{32})"?$/i.exec(part.ETag ?? '')?.[1];
+    if (hex === undefined) return undefined;
+    sums.update(Buffer.from(hex, 'hex'));
+  }
+  return `"${sums.digest('hex')}-${parts.length}"`;
+}
+
+/** Drops an upload and its parts; one that is gone already is fine. @returns whether there was one */
+export async function abortUpload(
+  s3: S3Connection,
+  key: string,
+  uploadId: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { bucket: Bucket } = s3.settings;
+  const doing = `Cannot drop the unfinished upload of ${s3Url(s3.settings, key)}`;
+  try {
+    await s3.call('AbortMultipartUpload', doing, signal, (client, options) =>
+      client.send(new AbortMultipartUploadCommand({ Bucket, Key: key, UploadId: uploadId }), options),
+    );
+    return true;
+  } catch (error) {
+    if (isS3Error(error, 'NoSuchUpload') || isSnapshotError(error, 'not-found')) return false;
+    throw error;
+  }
+}
+
+/**
+ * Uploads in progress whose key begins with `prefix`, page by page. MinIO shows them only for a prefix that is a whole key.
+ * A server without this call (`NotImplemented`) keeps no list that could be swept.
+ */
+export async function listUploads(
+  s3: S3Connection,
+  prefix: string,
+  signal: AbortSignal,
+): Promise<readonly OpenUpload[]> {
+  const { bucket: Bucket } = s3.settings;
+  const doing = `Cannot list the unfinished uploads of ${s3Url(s3.settings, prefix)}`;
+  const found: OpenUpload[] = [];
+  let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
+  for (;;) {
+    const input = { Bucket, Prefix: prefix, ...after };
+    const page = await s3
+      .call('ListMultipartUploads', doing, signal, (client, options) =>
+        client.send(new ListMultipartUploadsCommand(input), options),
+      )
+      .catch((error: unknown) => {
+        if (isS3Error(error, 'NotImplemented')) return undefined;
+        throw error;
+      });
+    for (const upload of page?.Uploads ?? []) {
+      if (upload.Key === undefined || upload.UploadId === undefined) continue;
+      found.push({ key: upload.Key, uploadId: upload.UploadId, initiated: upload.Initiated });
+    }
+    const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page ?? {};
+    if (IsTruncated !== true || NextKeyMarker === undefined || NextKeyMarker === '') return found;
+    after = {
+      KeyMarker: NextKeyMarker,
+      ...(NextUploadIdMarker === undefined || NextUploadIdMarker === ''
+        ? {}
+        : { UploadIdMarker: NextUploadIdMarker }),
+    };
+  }
+}
+
+/** Drops every upload in progress of exactly this key. @returns how many */
+export async function abortUploadsOf(s3: S3Connection, key: string, signal: AbortSignal): Promise<number> {
+  let dropped = 0;
+  for (const upload of await listUploads(s3, key, signal)) {
+    if (upload.key !== key) continue;
+    if (await abortUpload(s3, key, upload.uploadId, signal)) dropped += 1;
+  }
+  return dropped;
+}

@@ -1,0 +1,233 @@
+import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import type { S3Settings } from '../config/types.ts';
+import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { assertSnapshotName } from '../snapshot/naming.ts';
+import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
+import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
+import { openObject } from './s3-download.ts';
+import { folderPrefix, nameOfKey, s3Url, sidecarKey, sidecarPrefix, snapshotKey } from './s3-keys.ts';
+import {
+  assertBucket,
+  headObject,
+  listing,
+  listObjects,
+  mapLimited,
+  s3Location,
+  toSnapshot,
+} from './s3-list.ts';
+import { type Program, parseSidecar, toUserMetadata } from './s3-metadata.ts';
+import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
+import { sweepUploads } from './s3-sweep.ts';
+import { type Uploaded, uploadGrowing } from './s3-upload.ts';
+
+export interface S3StoreOptions extends S3Tuning {
+  /** Prefix of the objects' user metadata. */
+  readonly program: Program;
+  readonly nodeName: string;
+  /** Folder for notes of uploads in progress: the snapshot folder. Left out: parts of a killed process wait an hour. */
+  readonly journalDir?: string;
+  readonly clock?: Clock;
+  /** Bytes per part. S3's least is 5 MiB. */
+  readonly partSize?: number;
+  /** Parts in flight. */
+  readonly concurrency?: number;
+}
+
+const HEADS_AT_ONCE = 8;
+
+/**
+ * Snapshots as objects `<folder>/<name>` of one bucket, laid out as k3s does. Each method may take `settings.timeoutMs`;
+ * for `put` the time runs from the first request on, not while it waits for the first bytes.
+ * @throws SnapshotError `usage` | `io` when the CA bundle of the settings is wrong
+ */
+export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore {
+  const s3 = connectS3(settings, options.clock ?? { now: () => new Date() }, options);
+  const { nodeName, journalDir } = options;
+  const url = (name: string) => s3Url(settings, snapshotKey(settings, name));
+
+  return {
+    kind: 's3',
+    async put(upload, signal) {
+      assertSnapshotName(upload.name);
+      const doing = `Cannot upload ${url(upload.name)}`;
+      return s3.timedFromStart(doing, signal, (inner, start) =>
+        put(s3, upload, options, doing, inner, start),
+      );
+    },
+    list: (signal) => s3.timed(listing(settings), signal, (inner) => list(s3, inner)),
+    async stat(name, signal) {
+      assertSnapshotName(name);
+      const doing = `Cannot look up ${url(name)}`;
+      return s3.timed(doing, signal, async (inner) => {
+        const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
+        if (head === undefined) await assertBucket(s3, doing, inner);
+        if (head === undefined || head.size === 0) return undefined;
+        return toSnapshot(settings, name, head, await readSidecar(s3, name, inner));
+      });
+    },
+    async open(name, signal, range) {
+      assertSnapshotName(name);
+      return openObject(s3, snapshotKey(settings, name), `Cannot read ${url(name)}`, signal, range);
+    },
+    async remove(name, signal) {
+      assertSnapshotName(name);
+      const doing = `Cannot delete ${url(name)}`;
+      return s3.timed(doing, signal, async (inner) => {
+        const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
+        await removeObject(s3, snapshotKey(settings, name), doing, inner);
+        await removeObject(
+          s3,
+          sidecarKey(settings, name),
+          `Cannot delete the metadata of ${url(name)}`,
+          inner,
+        );
+        return head !== undefined;
+      });
+    },
+    sweep: (signal) =>
+      s3.timed(`Cannot tidy up ${url('')}`, signal, (inner) =>
+        sweepUploads(s3, { nodeName, journalDir }, inner),
+      ),
+  };
+}
+
+async function put(
+  s3: S3Connection,
+  upload: SnapshotUpload,
+  options: S3StoreOptions,
+  doing: string,
+  signal: AbortSignal,
+  onStart: () => void,
+): Promise<StoredSnapshot> {
+  const { settings } = s3;
+  const key = snapshotKey(settings, upload.name);
+  const metadata = async () => toUserMetadata(options.program, upload.nodeName, await upload.facts);
+  const uploaded = await uploadGrowing(
+    s3,
+    upload,
+    {
+      key,
+      doing,
+      contentType: upload.name.endsWith('.zip') ? 'application/zip' : 'application/octet-stream',
+      metadata,
+      partSize: partSizeFor(upload.bytes.expectedSize, options.partSize ?? DEFAULT_PART_SIZE),
+      concurrency: options.concurrency ?? 2,
+      journalDir: options.journalDir,
+      onStart,
+    },
+    signal,
+  );
+  await compare(s3, key, uploaded, doing, signal);
+  const facts = await upload.facts;
+  const sidecar = facts.metadata;
+  const warnings = [...uploaded.warnings];
+
+  if (sidecar !== undefined && Object.keys(sidecar).length > 0) {
+    const input = {
+      Bucket: settings.bucket,
+      Key: sidecarKey(settings, upload.name),
+      Body: Buffer.from(JSON.stringify(sidecar)),
+      ContentType: 'application/json',
+      Metadata: await metadata(),
+    };
+    const about = `Cannot upload the metadata of ${s3Url(settings, key)}`;
+    await s3
+      .call('PutObject', about, signal, (client, call) => client.send(new PutObjectCommand(input), call))
+      .catch((error: unknown) => warnings.push(asError(error)));
+  }
+  const { name, nodeName, createdAt, compressed } = upload;
+  const location = s3Location(settings, name);
+  return {
+    snapshot: { ...facts, name, nodeName, createdAt, compressed, size: uploaded.size, location },
+    warnings,
+  };
+}
+
+/** What is stored must be what was sent. @throws SnapshotError `corrupt`; the object is removed then */
+async function compare(
+  s3: S3Connection,
+  key: string,
+  sent: Uploaded,
+  doing: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const head = await headObject(s3, key, doing, signal);
+  const why = difference(sent, head);
+  if (why === undefined) return;
+  await removeObject(s3, key, doing, signal);
+  throw new SnapshotError('corrupt', doing, {
+    why: `${why}; the object has been removed`,
+    hint: 'Try again; if it stays so, do not trust this S3 server or what stands before it.',
+    retryable: true,
+  });
+}
+
+function difference(
+  sent: Uploaded,
+  stored: { readonly size: number; readonly etag: string | undefined } | undefined,
+): string | undefined {
+  if (stored === undefined) return 'the object is not there after its upload';
+  if (stored.size !== sent.size) return `${sent.size} bytes were sent, and ${stored.size} are stored`;
+  const [ours, theirs] = [sent.etag, stored.etag].map((etag) => etag?.replace(/^W\/|"/g, ''));
+  if (ours === undefined || theirs === undefined || ours === theirs) return undefined;
+  return `the stored object is another one (ETag ${theirs} instead of ${ours})`;
+}
+
+async function list(s3: S3Connection, signal: AbortSignal): Promise<readonly Snapshot[]> {
+  const { settings } = s3;
+  const doing = listing(settings);
+  const prefix = folderPrefix(settings);
+  const [objects, sidecars] = await Promise.all([
+    listObjects(s3, prefix, doing, signal),
+    listObjects(s3, sidecarPrefix(settings), doing, signal),
+  ]);
+  const names = [...objects].flatMap(([key, size]) => (size > 0 ? (nameOfKey(prefix, key) ?? []) : []));
+  const found = await mapLimited(names, HEADS_AT_ONCE, async (name) => {
+    const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
+    // Deleted since it was listed.
+    if (head === undefined) return [];
+    const sidecar = sidecars.has(sidecarKey(settings, name))
+      ? await readSidecar(s3, name, signal)
+      : undefined;
+    return [toSnapshot(settings, name, head, sidecar)];
+  });
+  return found.flat();
+}
+
+async function readSidecar(
+  s3: S3Connection,
+  name: string,
+  signal: AbortSignal,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const input = { Bucket: s3.settings.bucket, Key: sidecarKey(s3.settings, name) };
+  const doing = `Cannot read the metadata of ${s3Url(s3.settings, snapshotKey(s3.settings, name))}`;
+  try {
+    const text = await s3.call('GetObject', doing, signal, async (client, options) => {
+      const { Body } = await client.send(new GetObjectCommand(input), options);
+      return Body?.transformToString();
+    });
+    return text === undefined ? undefined : parseSidecar(text);
+  } catch (error) {
+    if (isSnapshotError(error, 'not-found')) return undefined;
+    throw error;
+  }
+}
+
+async function removeObject(
+  s3: S3Connection,
+  key: string,
+  doing: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const input = { Bucket: s3.settings.bucket, Key: key };
+  try {
+    await s3.call('DeleteObject', doing, signal, (client, options) =>
+      client.send(new DeleteObjectCommand(input), options),
+    );
+  } catch (error) {
+    const { cause } = asError(error);
+    const isBucket = cause instanceof Error && cause.name === 'NoSuchBucket';
+    if (!isSnapshotError(error, 'not-found') || isBucket) throw error;
+  }
+}
