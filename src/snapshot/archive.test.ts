@@ -69,6 +69,36 @@ describe('zipOneEntry', () => {
       for await (const _part of zipOneEntry(endless, { name: 'n', mtime, expectedSize: 10 }, abort.signal))
         abort.abort();
     };
-    await expect(drain()).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(drain()).rejects.toMatchObject({ code: 'aborted' });
+  });
+
+  it('ends when it is aborted while its source hangs', async () => {
+    const abort = new AbortController();
+    const hanging = (async function* () {
+      yield [Buffer.alloc(10)];
+      await new Promise(() => undefined);
+    })();
+    const drain = async () => {
+      for await (const _part of zipOneEntry(hanging, { name: 'n', mtime, expectedSize: 10 }, abort.signal));
+    };
+    setImmediate(() => abort.abort());
+    await expect(drain()).rejects.toMatchObject({ code: 'aborted' });
+  });
+
+  it('lets its source end when the reader stops early', async () => {
+    let ended = false;
+    const source = (async function* () {
+      try {
+        for (;;) yield [randomBytes(mebibyte)];
+      } finally {
+        ended = true;
+      }
+    })();
+    let parts = 0;
+    for await (const _part of zipOneEntry(source, { name: 'n', mtime, expectedSize: 10 }, never)) {
+      parts += 1;
+      if (parts === 3) break;
+    }
+    expect(ended).toBe(true);
   });
 });

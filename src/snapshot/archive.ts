@@ -1,60 +1,50 @@
-import { crc32 } from 'node:zlib';
-import { parallelDeflate } from './parallel-deflate.ts';
-import { centralDirectory, dataDescriptor, localHeader, overhead, type ZipEntry } from './zip-format.ts';
+import { SnapshotError } from '../errors.ts';
+import { BLOCK_BYTES, type DeflateTotals, parallelDeflate } from './parallel-deflate.ts';
+import { dataDescriptor, directory, localHeader, needsZip64, type ZipEntry } from './zip-format.ts';
 
-/** Beyond this a size may not fit 32 bits any more once incompressible data has grown a little. */
-const ZIP64_FROM_BYTES = 0xffff0000 - 0x1000000;
+/** Headers, directory and two names of at most 255 bytes, with room to spare. */
+const FRAME_BYTES = 1024;
 
-/** What deflate may add to incompressible data: five bytes a stored block, and a flush a megabyte. */
-function deflateBound(bytes: number): number {
-  return bytes + Math.ceil(bytes / 16_000) * 5 + Math.ceil(bytes / 1_000_000) * 16 + 64;
-}
-
-/** Upper bound of the zip of so many bytes, for names of up to 255 bytes. */
+/**
+ * Upper bound of the size in bytes of a zip of `bytes` bytes. What does not compress is stored with 5 bytes per 16 KiB,
+ * and every block ends with a flush of at most 16.
+ */
 export function maxZipSize(bytes: number): number {
-  return deflateBound(bytes) + overhead('x'.repeat(255));
+  return bytes + Math.ceil(bytes / 1024) + (Math.ceil(bytes / BLOCK_BYTES) + 1) * 16 + FRAME_BYTES;
 }
 
 /**
- * A zip with exactly one deflated entry (mode 0600), written in one pass: sizes and checksum follow the data, nothing that
- * was given out is changed later. Memory is bounded by the blocks in flight.
- * @throws what `input` throws, and the signal's reason
+ * A zip with exactly one entry, in one pass: sizes and CRC stand behind the data. Readers of zip64 are needed only
+ * for what can come to 4 GiB.
+ * @param entry `expectedSize` in bytes: an upper bound of what `input` yields when that is 4 GiB or more
+ * @throws what `input` throws, `aborted`, or SnapshotError `corrupt` when 32-bit sizes turn out not to be enough
  */
 export async function* zipOneEntry(
   input: AsyncIterable<readonly Uint8Array[]>,
   entry: { readonly name: string; readonly mtime: Date; readonly expectedSize: number },
   signal: AbortSignal,
 ): AsyncGenerator<readonly Uint8Array[]> {
-  const header: ZipEntry = {
+  const zipEntry: ZipEntry = {
     name: entry.name,
     mtime: entry.mtime,
-    zip64: entry.expectedSize >= ZIP64_FROM_BYTES,
+    zip64: needsZip64(maxZipSize(entry.expectedSize)),
   };
-  const counted = new Tally();
-  const first = localHeader(header);
-  yield [first];
-  let compressed = 0;
-  for await (const block of parallelDeflate(counted.over(input), signal)) {
-    compressed += block.length;
-    yield [block];
-  }
-  const sizes = { crc32: counted.crc32, compressed, uncompressed: counted.bytes };
-  const descriptor = dataDescriptor(header, sizes);
-  yield [descriptor, centralDirectory(header, sizes, first.length + compressed + descriptor.length)];
+  const totals: DeflateTotals = { crc: 0, size: 0, compressedSize: 0 };
+  const header = localHeader(zipEntry);
+  yield [header];
+  for await (const bytes of parallelDeflate(input, totals, signal)) yield [bytes];
+  const descriptor = dataDescriptorOf(zipEntry, totals, entry.expectedSize);
+  const offset = header.length + totals.compressedSize + descriptor.length;
+  yield [descriptor, directory(zipEntry, totals, offset)];
 }
 
-/** Counts and sums up what passes. */
-class Tally {
-  bytes = 0;
-  crc32 = 0;
-
-  async *over(input: AsyncIterable<readonly Uint8Array[]>): AsyncGenerator<readonly Uint8Array[]> {
-    for await (const batch of input) {
-      for (const slice of batch) {
-        this.bytes += slice.length;
-        this.crc32 = crc32(slice, this.crc32);
-      }
-      yield batch;
-    }
+function dataDescriptorOf(entry: ZipEntry, totals: DeflateTotals, expectedSize: number): Buffer {
+  if (!entry.zip64 && (needsZip64(totals.size) || needsZip64(totals.compressedSize))) {
+    throw new SnapshotError('corrupt', `${entry.name} cannot be compressed`, {
+      why: `${expectedSize} bytes were announced and ${totals.size} came`,
+      hint: 'Try again; take the snapshot without compression if it happens twice.',
+      retryable: true,
+    });
   }
+  return dataDescriptor(entry, totals);
 }

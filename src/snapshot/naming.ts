@@ -2,7 +2,7 @@ import { SnapshotError } from '../errors.ts';
 
 /** Longest file name that Linux file systems take, in bytes. */
 const MAX_NAME_BYTES = 255;
-/** What a temporary name adds to a final one: see `temporaryName` of the local store. */
+/** What a temporary name adds to a final one: see `temporaryPath` in `stores/atomic-write.ts`. */
 const TEMPORARY_BYTES = 24;
 
 export interface NameParts {

@@ -1,69 +1,138 @@
-import { promisify } from 'node:util';
-import { constants, deflateRaw } from 'node:zlib';
+import { constants, crc32, deflateRaw } from 'node:zlib';
+import { abortError } from '../errors.ts';
 
-const BLOCK_BYTES = 1024 * 1024;
-/** Deflate looks back 32 KiB: each block starts with the end of the one before, so nothing is lost by cutting. */
+/** Bytes that one call of zlib compresses. */
+export const BLOCK_BYTES = 1024 * 1024;
+/** How far back deflate can refer. */
 const WINDOW_BYTES = 32 * 1024;
-/** Blocks that are being compressed at once: the threads of the pool. */
+/** Node's thread pool has four threads by default: more calls would only wait, and hold memory. */
 const IN_FLIGHT = 4;
-/** On values of Kubernetes the size differs little from level 6, at more than twice the speed. */
-const LEVEL = 1;
 
-const deflate = promisify(deflateRaw) as (
-  block: Uint8Array,
-  options: { level: number; dictionary?: Uint8Array; finishFlush: number },
-) => Promise<Buffer>;
+export interface DeflateTotals {
+  crc: number;
+  /** Bytes read. */
+  size: number;
+  /** Bytes yielded. */
+  compressedSize: number;
+}
 
 /**
- * One raw deflate stream of the whole input, its blocks compressed side by side on libuv's thread pool.
- * A block ends in a sync flush, so that the outputs, joined, are a single valid stream; the last one finishes it.
+ * Compresses blocks side by side into one raw deflate stream: each block ends on a byte border (sync flush) and starts
+ * with the end of the block before it as its dictionary, so joined outputs decompress as if they were made in one go.
+ * Input is copied before the next batch is asked for. `totals` is filled in as the stream goes, and final at its end.
  */
 export async function* parallelDeflate(
   input: AsyncIterable<readonly Uint8Array[]>,
+  totals: DeflateTotals,
   signal: AbortSignal,
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Uint8Array> {
+  const idle: Buffer<ArrayBuffer>[] = [];
   const pending: Promise<Buffer>[] = [];
-  let dictionary: Uint8Array | undefined;
-  const begin = (block: Uint8Array, finishFlush: number) => {
-    const compressed = deflate(block, {
-      level: LEVEL,
-      finishFlush,
-      ...(dictionary === undefined ? {} : { dictionary }),
-    });
-    // An earlier block may fail first; then nobody waits for this one.
-    void Promise.allSettled([compressed]);
-    pending.push(compressed);
-    dictionary = block.subarray(Math.max(0, block.length - WINDOW_BYTES));
-  };
-  for await (const block of inBlocks(input)) {
-    signal.throwIfAborted();
-    begin(block, constants.Z_SYNC_FLUSH);
-    if (pending.length < IN_FLIGHT) continue;
-    const oldest = pending.shift();
-    if (oldest !== undefined) yield await oldest;
-  }
-  begin(new Uint8Array(0), constants.Z_FINISH);
-  for (const rest of pending) yield await rest;
-}
-
-/** Copies into blocks of our own: the slices belong to buffers that the network reuses. */
-async function* inBlocks(input: AsyncIterable<readonly Uint8Array[]>): AsyncGenerator<Uint8Array> {
-  let block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+  let dictionary = Buffer.alloc(0);
+  let block = Buffer.allocUnsafe(BLOCK_BYTES);
   let filled = 0;
-  for await (const batch of input) {
-    for (const slice of batch) {
-      let at = 0;
-      while (at < slice.length) {
-        const taken = Math.min(slice.length - at, BLOCK_BYTES - filled);
-        block.set(slice.subarray(at, at + taken), filled);
-        at += taken;
-        filled += taken;
-        if (filled < BLOCK_BYTES) continue;
-        yield block;
-        block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-        filled = 0;
+
+  const start = (last: boolean): void => {
+    const full = block;
+    const bytes = full.subarray(0, filled);
+    totals.crc = crc32(bytes, totals.crc);
+    totals.size += filled;
+    const job = deflateBlock(bytes, dictionary, last);
+    // Whoever awaits the job sees its failure; the others of an abandoned stream must not count as unhandled.
+    job.then(
+      () => idle.push(full),
+      () => undefined,
+    );
+    pending.push(job);
+    dictionary = Buffer.from(bytes.subarray(Math.max(0, filled - WINDOW_BYTES)));
+    block = idle.pop() ?? Buffer.allocUnsafe(BLOCK_BYTES);
+    filled = 0;
+  };
+  const finished = async (): Promise<Buffer> => {
+    const bytes = (await pending.shift()) ?? Buffer.alloc(0);
+    if (signal.aborted) throw abortError(signal);
+    totals.compressedSize += bytes.length;
+    return bytes;
+  };
+
+  for await (const chunks of untilAborted(input, signal)) {
+    for (const chunk of chunks) {
+      let taken = 0;
+      while (taken < chunk.length) {
+        // A full block waits for the next byte: only then is it known not to be the last one.
+        if (filled === BLOCK_BYTES) {
+          while (pending.length >= IN_FLIGHT) yield await finished();
+          start(false);
+        }
+        const part = chunk.subarray(taken, taken + BLOCK_BYTES - filled);
+        block.set(part, filled);
+        filled += part.length;
+        taken += part.length;
       }
     }
   }
-  if (filled > 0) yield block.subarray(0, filled);
+  start(true);
+  while (pending.length > 0) yield await finished();
+}
+
+function deflateBlock(bytes: Buffer, dictionary: Buffer, last: boolean): Promise<Buffer> {
+  const options = {
+    level: 1,
+    chunkSize: 256 * 1024,
+    finishFlush: last ? constants.Z_FINISH : constants.Z_SYNC_FLUSH,
+    ...(dictionary.length === 0 ? {} : { dictionary }),
+  };
+  return new Promise((resolve, reject) => {
+    deflateRaw(bytes, options, (error, result) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  });
+}
+
+/** Passes `input` on, stops waiting for it when the signal fires, and tells it when nobody wants more. */
+async function* untilAborted<T>(input: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const iterator = input[Symbol.asyncIterator]();
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await nextOf(iterator, signal).catch((error: unknown) => {
+        // A source that failed has ended itself; one that hangs must be told.
+        ended = !signal.aborted;
+        throw error;
+      });
+      ended = next.done === true;
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    if (!ended) {
+      const closing = Promise.allSettled([iterator.return?.()]);
+      // A source that hangs may never answer.
+      if (!signal.aborted) await closing;
+    }
+  }
+}
+
+/**
+ * A listener per step, and no promise of the abort that lives as long as the stream: whatever is raced against one is kept
+ * by it until the end, here the whole snapshot.
+ */
+function nextOf<T>(iterator: AsyncIterator<T>, signal: AbortSignal): Promise<IteratorResult<T>> {
+  if (signal.aborted) return Promise.reject(abortError(signal));
+  const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<T>>();
+  const onAbort = () => reject(abortError(signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  const done = () => signal.removeEventListener('abort', onAbort);
+  iterator.next().then(
+    (next) => {
+      done();
+      resolve(next);
+    },
+    (error: unknown) => {
+      done();
+      reject(error);
+    },
+  );
+  return promise;
 }

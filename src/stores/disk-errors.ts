@@ -1,51 +1,63 @@
 import { statfs } from 'node:fs/promises';
-import { asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 
-/** What a failed call on the snapshot folder means for the user. `needed` is in bytes. */
-export async function fromDiskError(
-  doing: string,
-  dir: string,
-  error: unknown,
-  needed?: number,
-): Promise<SnapshotError> {
+export interface DiskProblem {
+  /** What could not be done, one line. */
+  readonly what: string;
+  /** Path on the file system whose free space counts. */
+  readonly path: string;
+  /** Bytes that the work needs in all, where known. */
+  readonly needed?: number;
+}
+
+/** A system error of the local disk in our terms; an error that is ours already comes back as it is. */
+export async function diskError(error: unknown, problem: DiskProblem): Promise<SnapshotError> {
   if (isSnapshotError(error)) return error;
-  const code = systemCode(error);
-  const cause = asError(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new SnapshotError('disk-full', doing, {
-      why: `there is no space left in ${dir}: ${await room(dir)}${needed === undefined ? '' : `, ${needed} bytes are needed`}`,
-      hint: 'Free some space, delete old snapshots, or choose another folder with --dir.',
-      retryable: true,
-      cause,
-    });
+  const { what, path } = problem;
+  switch (systemCode(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return diskFull(problem, await freeBytes(path), error);
+    case 'EROFS':
+      return new SnapshotError('read-only', what, {
+        why: `the file system of ${path} is mounted read-only`,
+        hint: 'Mount it writable, or choose another folder with --dir.',
+        cause: error,
+      });
+    case 'EACCES':
+    case 'EPERM':
+      return new SnapshotError('read-only', what, {
+        why: `this user may not write to ${path}`,
+        hint: 'Run as the owner of the folder (usually root), or choose another folder with --dir.',
+        cause: error,
+      });
+    case 'ENOENT':
+      return new SnapshotError('not-found', what, {
+        hint: `Check that ${path} still exists and that nobody else cleans it up.`,
+        cause: error,
+      });
+    default:
+      return new SnapshotError('io', what, {
+        hint: `Check the disk that holds ${path}; the kernel log (dmesg) may say more.`,
+        cause: error,
+      });
   }
-  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
-    return new SnapshotError('read-only', doing, {
-      why: code === 'EROFS' ? `${dir} is on a read-only file system` : `this user may not write to ${dir}`,
-      hint: 'Run as root, or choose a folder that can be written with --dir.',
-      cause,
-    });
-  }
-  return new SnapshotError('io', doing, { cause, hint: 'Check the disk; the kernel log may tell more.' });
 }
 
-async function room(dir: string): Promise<string> {
-  return statfs(dir).then(
-    (disk) => `${disk.bavail * disk.bsize} bytes are free`,
-    () => 'how much is free could not be told',
+export function diskFull(problem: DiskProblem, free: number | undefined, cause?: unknown): SnapshotError {
+  const need = problem.needed === undefined ? '' : `${problem.needed} bytes are needed, and `;
+  const left = free === undefined ? 'the disk is full' : `the disk is full: ${free} bytes are free`;
+  return new SnapshotError('disk-full', problem.what, {
+    why: `${need}${left} in ${problem.path}`,
+    hint: 'Free some space, delete old snapshots, or choose a folder on another disk with --dir.',
+    cause,
+  });
+}
+
+/** Bytes that this user may still write to the file system of `path`; undefined when it does not say. */
+export async function freeBytes(path: string): Promise<number | undefined> {
+  return statfs(path).then(
+    (stats) => stats.bavail * stats.bsize,
+    () => undefined,
   );
-}
-
-export function missingFolder(dir: string): SnapshotError {
-  return new SnapshotError('not-found', `The snapshot folder ${dir} does not exist`, {
-    why: 'a folder that is named with --dir is not made, lest a typing error or a missing mount go unnoticed',
-    hint: `Make it first (mkdir -m 0700 ${dir}), or correct --dir.`,
-  });
-}
-
-export function notAFolder(dir: string): SnapshotError {
-  return new SnapshotError('usage', `${dir} is not a directory`, {
-    why: 'snapshots are kept in a folder',
-    hint: 'Correct --dir.',
-  });
 }

@@ -1,125 +1,176 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
-import { connect, createServer, type Server } from 'node:net';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
+import { diskError } from './disk-errors.ts';
+import { askSocket, type Contender, type NoAnswer } from './folder-contender.ts';
 
-const LOCK = /^\.etcd-snapshot\.[0-9a-f]{16}\.lock$/;
-/** A holder that is stopped takes connections all the same, but says nothing. */
-const ANSWER_MS = 1_000;
-const RETRY_MS = 20;
-
-interface Answer {
-  readonly state: 'trying' | 'holding';
-  readonly pid: number;
-}
+const LOCK = /^\.etcd-snapshot\.([0-9a-f]{16})\.lock$/;
+/** A socket between its birth and the moment it listens. */
+const UNBORN = /^\.etcd-snapshot\.[0-9a-f]{16}\.new$/;
+/** How long a contender that must give way may take to do so, in milliseconds. */
+const GIVE_WAY_MS = 2000;
+const POLL_MS = 20;
 
 /**
- * Takes a folder for this process, with a lock that the kernel gives back when the process ends, however it ends, and that
- * holds across containers which share the folder but neither process ids nor network.
+ * Takes the folder for this process. Each contender listens on a Unix socket of its own in the folder, then gives it the
+ * name that others look for, and only then calls all others. The kernel closes the socket of a dead process, so connecting
+ * there is refused, while one in another container (which knows no pid of ours) still answers.
  *
- * Each contender binds a Unix socket with a name of its own in the folder and *then* looks at the others: of two that come
- * at once, at least one sees the other. A socket that refuses connections has no process any more and is removed, which is
- * safe because names are never used twice. Of those that are still trying the smallest name goes on, the others give up;
- * one that holds makes everybody give up.
- *
- * @throws SnapshotError `busy`, or the system error that kept the socket from being made
+ * Why at most one holds: of any two, the one that took its name later reads the folder after that and finds the other. It
+ * goes on only when the other's socket is gone or refuses, and a name is there only while its socket listens or for ever
+ * after. Why one of them gets it: only the larger id gives way to one that is trying, so the smallest gives way to nobody
+ * but a holder. A socket that refuses may be removed because names are random and never used twice.
+ * @param dir an existing folder @throws SnapshotError `busy` | `aborted` | `read-only` | `disk-full` | `io`
  */
 export async function lockFolder(dir: string, signal: AbortSignal): Promise<AsyncDisposable> {
-  const name = `.etcd-snapshot.${randomBytes(8).toString('hex')}.lock`;
-  const folder = await open(dir, 'r');
-  const mine: Answer = { state: 'trying', pid: process.pid };
-  const status = { ...mine } as { -readonly [Key in keyof Answer]: Answer[Key] };
-  const server = createServer((socket) => {
-    socket.on('error', () => socket.destroy());
-    socket.end(JSON.stringify(status));
-  });
+  if (signal.aborted) throw abortError(signal);
+  let folder: FileHandle | undefined;
+  try {
+    folder = await open(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+    return await contend(dir, folder, signal);
+  } catch (error) {
+    await folder?.close();
+    throw await diskError(error, { what: `Cannot lock the snapshot folder ${dir}`, path: dir });
+  }
+}
+
+async function contend(dir: string, folder: FileHandle, signal: AbortSignal): Promise<AsyncDisposable> {
+  // A socket's path may have 107 bytes; the folder's may be longer, its descriptor is not.
+  const at = (name: string) => `/proc/self/fd/${folder.fd}/${name}`;
+  const own = await announce(at);
   const release = async () => {
-    await new Promise((resolve) => server.close(resolve));
-    await rm(join(dir, name), { force: true });
+    await own.close();
     await folder.close();
   };
   try {
-    await listen(server, socketPath(folder, name));
-    await outlast(dir, folder, name, signal);
-    status.state = 'holding';
-    server.unref();
-    return { [Symbol.asyncDispose]: release };
+    for (const name of await readdir(at(''))) {
+      const id = LOCK.exec(name)?.[1];
+      if (id !== undefined && id !== own.id) await pass(dir, at(name), id > own.id, signal);
+    }
   } catch (error) {
-    await release();
+    await own.close();
     throw error;
   }
+  own.hold();
+  return { [Symbol.asyncDispose]: once(release) };
 }
 
-/** Returns when nobody else has the folder or tries for it with a smaller name. */
-async function outlast(dir: string, folder: FileHandle, name: string, signal: AbortSignal): Promise<void> {
+/** Returns when the other contender is gone. @throws SnapshotError `busy` when it is not, or not soon enough */
+async function pass(dir: string, path: string, givesWay: boolean, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + GIVE_WAY_MS;
   for (;;) {
     if (signal.aborted) throw abortError(signal);
-    const others = (await readdir(dir)).filter((entry) => LOCK.test(entry) && entry !== name);
-    const answers = await Promise.all(others.map((other) => ask(dir, folder, other)));
-    let waiting = false;
-    for (const [at, answer] of answers.entries()) {
-      if (answer === undefined) continue;
-      if (answer.state === 'holding' || (others[at] ?? '') < name) throw busy(dir, answer);
-      waiting = true;
+    const answer = await askSocket(path, signal);
+    if (answer === 'gone') return;
+    if (answer === 'dead') {
+      await unlinkIfThere(path);
+      return;
     }
-    if (!waiting) return;
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    const waits = typeof answer === 'string' ? answer === 'cut' : answer.state === 'trying' && givesWay;
+    if (!waits || Date.now() > deadline) throw busy(dir, answer);
+    await sleep(POLL_MS);
   }
 }
 
-/** What the process behind a socket says; undefined when there is none, in which case its socket is removed. */
-async function ask(dir: string, folder: FileHandle, other: string): Promise<Answer | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Answer | undefined>();
-  const silent: Answer = { state: 'holding', pid: 0 };
-  const socket = connect(socketPath(folder, other));
-  const timer = setTimeout(() => resolve(silent), ANSWER_MS);
-  let text = '';
-  socket.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
+interface Announcement {
+  readonly id: string;
+  hold(): void;
+  close(): Promise<void>;
+}
+
+/** Listens first and takes the name others look for after that: who has that name and does not answer is dead. */
+async function announce(at: (name: string) => string): Promise<Announcement> {
+  const id = randomBytes(8).toString('hex');
+  const unborn = at(`.etcd-snapshot.${id}.new`);
+  const path = at(`.etcd-snapshot.${id}.lock`);
+  let state: Contender['state'] = 'trying';
+  const callers = new Set<Socket>();
+  const server = createServer((caller) => {
+    callers.add(caller);
+    caller.once('close', () => callers.delete(caller));
+    caller.once('error', () => caller.destroy());
+    caller.resume();
+    caller.end(`${JSON.stringify({ state, id, pid: process.pid, host: hostname() } satisfies Contender)}\n`);
   });
-  socket.once('end', () => resolve(parse(text) ?? silent));
-  socket.once('error', (error) => {
-    const code = systemCode(error);
-    resolve(code === 'ECONNREFUSED' || code === 'ENOENT' ? undefined : silent);
-  });
+  const close = async () => {
+    await unlinkIfThere(path);
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const caller of callers) caller.destroy();
+    await closed;
+  };
+  await listen(server, unborn);
+  // A save that ends without giving the lock back must still be able to end.
+  server.unref();
   try {
-    const answer = await promise;
-    if (answer === undefined) await rm(join(dir, other), { force: true });
-    return answer;
+    await rename(unborn, path);
+  } catch (error) {
+    await close();
+    // Somebody swept the folder between the socket's birth and its first listening.
+    if (systemCode(error) === 'ENOENT') return announce(at);
+    throw error;
+  }
+  return {
+    id,
+    close,
+    hold: () => {
+      state = 'holding';
+    },
+  };
+}
+
+/** Removes the sockets that dead processes left in the folder. Returns their names. */
+export async function sweepLocks(dir: string, signal: AbortSignal): Promise<string[]> {
+  const folder = await open(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    const gone: string[] = [];
+    for (const entry of await readdir(dir, { withFileTypes: true })) {
+      if (!entry.isSocket() || !(LOCK.test(entry.name) || UNBORN.test(entry.name))) continue;
+      const path = `/proc/self/fd/${folder.fd}/${entry.name}`;
+      if ((await askSocket(path, signal)) !== 'dead') continue;
+      await unlinkIfThere(path);
+      gone.push(entry.name);
+    }
+    return gone;
   } finally {
-    clearTimeout(timer);
-    socket.destroy();
+    await folder.close();
   }
 }
 
-function parse(text: string): Answer | undefined {
-  const match = /^\{"state":"(trying|holding)","pid":(\d+)\}$/.exec(text);
-  return match === null
-    ? undefined
-    : { state: match[1] === 'trying' ? 'trying' : 'holding', pid: Number(match[2]) };
-}
-
-/** Addresses of Unix sockets end after 107 bytes; a path through the open folder is always short enough. */
-function socketPath(folder: FileHandle, name: string): string {
-  return `/proc/self/fd/${folder.fd}/${name}`;
+function busy(dir: string, other: Contender | NoAnswer): SnapshotError {
+  return new SnapshotError('busy', `Another save is already running in ${dir}`, {
+    why:
+      typeof other === 'string'
+        ? 'another process has the folder and does not answer'
+        : `process ${other.pid} on ${other.host} has the folder`,
+    hint: 'Wait until it has ended, or end it.',
+    retryable: true,
+  });
 }
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ path, readableAll: false, writableAll: false }, () => {
+    server.listen(path, () => {
       server.off('error', reject);
       resolve();
     });
   });
 }
 
-function busy(dir: string, answer: Answer): SnapshotError {
-  const who = answer.pid === 0 ? 'a process that does not answer' : `process ${answer.pid}`;
-  return new SnapshotError('busy', `Another save into ${dir} is already running`, {
-    why: `${who} holds the folder`,
-    hint: 'Wait until it is done; one snapshot at a time keeps them apart and spares etcd.',
-    retryable: true,
+async function unlinkIfThere(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
   });
+}
+
+function once(action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= action();
+    return done;
+  };
 }

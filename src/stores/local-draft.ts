@@ -1,4 +1,3 @@
-import { constants } from 'node:fs';
 import { type FileHandle, link, open, rm, unlink } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
@@ -7,24 +6,22 @@ import type { SnapshotFacts } from '../snapshot/snapshot.ts';
 import { syncFolder, temporaryPath } from './atomic-write.ts';
 import { diskError } from './disk-errors.ts';
 
-/** Writes what belongs beside a snapshot; rejects when it cannot. */
+/** Writes what belongs beside a snapshot. @throws system errors */
 export type WriteSidecar = (name: string, facts: SnapshotFacts) => Promise<void>;
 
-/** Opens a temporary sibling of `path` (0600, never an existing file). @throws system errors */
+/** Opens a temporary sibling of `path`: 0600, never a file or link that is there already. @throws system errors */
 export async function openDraft(
   path: string,
   snapshot: NewSnapshot,
   writeSidecar: WriteSidecar,
 ): Promise<SnapshotDraft> {
-  const temporary = temporaryPath(path);
-  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const file = await open(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-  return new LocalDraft(file, temporary, path, snapshot, writeSidecar);
+  const temporary = temporaryPath(path, snapshot.nodeName);
+  return new LocalDraft(await open(temporary, 'wx+', 0o600), temporary, path, snapshot, writeSidecar);
 }
 
 /**
- * One file from its first byte to its final name. One descriptor serves writer and followers until the draft is disposed
- * of: a follower gets the bytes even when somebody deletes the finished file.
+ * One file from its first byte to its final name. Writer and followers share one descriptor until the draft is disposed
+ * of and the last read is done, so that a copy can be finished even when the file has been removed in the meantime.
  */
 class LocalDraft implements SnapshotDraft {
   readonly expectedSize: number;
@@ -40,6 +37,9 @@ class LocalDraft implements SnapshotDraft {
   #failure: Error | undefined;
   /** Replaced at each change of what a follower may see. */
   #change = Promise.withResolvers<void>();
+  #reads = 0;
+  #disposed = false;
+  #closed: Promise<void> | undefined;
 
   constructor(
     file: FileHandle,
@@ -56,7 +56,7 @@ class LocalDraft implements SnapshotDraft {
     this.expectedSize = snapshot.expectedSize;
     this.proven = this.#proof.promise;
     // A save without followers has nobody who awaits the proof; that it fails is told by `write` and `commit`.
-    this.proven.catch(() => undefined);
+    void Promise.allSettled([this.proven]);
   }
 
   async write(chunks: readonly Uint8Array[]): Promise<void> {
@@ -70,24 +70,28 @@ class LocalDraft implements SnapshotDraft {
         this.#tell();
       }
     } catch (error) {
-      throw await diskError(error, this.#problem(`Cannot write ${this.#path}`));
+      throw await this.#diskError(`Cannot write ${this.#path}`, error);
     }
   }
 
   async read(into: Uint8Array, position: number, signal: AbortSignal): Promise<number> {
-    const wanted = position + into.length;
-    while (this.#state === 'writing' && this.#written < wanted && !signal.aborted) await this.#wait(signal);
-    if (signal.aborted) throw abortError(signal);
-    if (this.#failure !== undefined) throw this.#failure;
-    const length = Math.max(0, Math.min(this.#written, wanted) - position);
-    if (length === 0) return 0;
-    const slice = into.subarray(0, length);
+    if (this.#disposed)
+      throw new Error(`${basename(this.#path)} was disposed of and cannot be read any more`);
+    this.#reads += 1;
     try {
-      await fill(this.#file, slice, position);
+      const wanted = position + into.length;
+      while (this.#state === 'writing' && this.#written < wanted && !signal.aborted) await this.#wait(signal);
+      if (signal.aborted) throw abortError(signal);
+      if (this.#failure !== undefined) throw this.#failure;
+      const length = Math.max(0, Math.min(this.#written, wanted) - position);
+      await fill(this.#file, into.subarray(0, length), position);
+      return length;
     } catch (error) {
-      throw this.#failure ?? (await diskError(error, this.#problem(`Cannot read ${this.#path}`)));
+      throw await this.#diskError(`Cannot read ${this.#path}`, error);
+    } finally {
+      this.#reads -= 1;
+      await this.#closeWhenUnused();
     }
-    return length;
   }
 
   prove(): void {
@@ -102,14 +106,12 @@ class LocalDraft implements SnapshotDraft {
     try {
       await this.#giveName();
     } catch (error) {
-      throw await diskError(error, this.#problem(`Cannot finish ${this.#path}`));
+      throw await this.#diskError(`Cannot finish ${this.#path}`, error);
     }
     const { name, nodeName, createdAt, compressed } = this.#snapshot;
     const warnings = await this.#writeSidecar(name, facts).then(
       () => [],
-      async (error: unknown) => [
-        await diskError(error, { what: `Cannot keep the metadata of ${name}`, path: dirname(this.#path) }),
-      ],
+      async (error: unknown) => [await this.#diskError(`Cannot keep the metadata of ${name}`, error)],
     );
     const location = { store: 'local', path: this.#path } as const;
     return {
@@ -124,14 +126,16 @@ class LocalDraft implements SnapshotDraft {
     this.#failure = reason;
     this.#proof.reject(reason);
     this.#tell();
-    // The close waits for the reads under way.
-    await this.#file.close();
     await rm(this.#temporary, { force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.discard(new SnapshotError('aborted', `${this.#path} was given up`));
-    await this.#file.close();
+    this.#disposed = true;
+    try {
+      await this.discard(new SnapshotError('aborted', `${this.#path} was given up`));
+    } finally {
+      await this.#closeWhenUnused();
+    }
   }
 
   async #giveName(): Promise<void> {
@@ -157,13 +161,21 @@ class LocalDraft implements SnapshotDraft {
     this.#state = 'committed';
   }
 
+  async #closeWhenUnused(): Promise<void> {
+    if (!this.#disposed || this.#reads > 0) return;
+    this.#closed ??= this.#file.close();
+    await this.#closed;
+  }
+
+  /** That the state has another name is a mistake of the caller, not of the disk. */
   #assert(state: 'writing' | 'proven'): void {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#state !== state) throw new Error(`${basename(this.#path)} is ${this.#state}, not ${state}`);
   }
 
-  #problem(what: string) {
-    return { what, path: dirname(this.#path), needed: this.expectedSize };
+  async #diskError(what: string, error: unknown): Promise<Error> {
+    if (error === this.#failure && this.#failure !== undefined) return this.#failure;
+    return diskError(error, { what, path: dirname(this.#path), needed: this.expectedSize });
   }
 
   #tell(): void {

@@ -1,9 +1,9 @@
-import { createReadStream, type Stats } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { abortError, asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { abortError, SnapshotError, systemCode } from '../errors.ts';
 import { plausibleSnapshotSize } from '../snapshot/integrity.ts';
-import { assertSnapshotName, nameProblem, parseCreatedAt, uncompressedName } from '../snapshot/naming.ts';
+import { assertSnapshotName, nameProblem, parseCreatedAt } from '../snapshot/naming.ts';
 import type {
   ByteRange,
   NewSnapshot,
@@ -12,213 +12,247 @@ import type {
   SnapshotUpload,
   StoredSnapshot,
 } from '../snapshot/ports.ts';
-import type { Snapshot, SnapshotFacts } from '../snapshot/snapshot.ts';
-import { syncFolder, writeAtomically } from './atomic-write.ts';
-import { fromDiskError, missingFolder, notAFolder } from './disk-errors.ts';
-import { lockFolder } from './folder-lock.ts';
-import { LocalDraft, nameOfTemporary } from './local-draft.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
+import { isTemporaryOf, syncFolder } from './atomic-write.ts';
+import { diskError, diskFull, freeBytes } from './disk-errors.ts';
+import { lockFolder, sweepLocks } from './folder-lock.ts';
+import { openDraft } from './local-draft.ts';
+import { createSidecars } from './local-sidecars.ts';
 
 const COPY_BYTES = 1024 * 1024;
 
 export interface LocalStoreOptions {
   readonly dir: string;
-  /** A default folder is made (0700) when it is missing; a named one must exist, so that a missing mount shows. */
+  /** A default folder is made when it is missing, and empty until then; one that the user named must exist. */
   readonly isDefaultDir: boolean;
   readonly nodeName: string;
 }
 
-/** The snapshot folder of this node; metadata lies beside it in `../.metadata/<name>`, as k3s keeps it. */
+/** The snapshot folder of this node, laid out as k3s does: files side by side, metadata in `<dir>/../.metadata`. */
 export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
-  return new LocalStore(options);
-}
+  const { isDefaultDir, nodeName } = options;
+  const dir = resolve(options.dir);
+  const sidecars = createSidecars(join(dirname(dir), '.metadata'), nodeName);
 
-class LocalStore implements SnapshotFolder {
-  readonly kind = 'local';
-  readonly #options: LocalStoreOptions;
-
-  constructor(options: LocalStoreOptions) {
-    this.#options = options;
-  }
-
-  async lock(signal: AbortSignal): Promise<AsyncDisposable> {
-    await this.#ensureFolder();
-    try {
-      return await lockFolder(this.#options.dir, signal);
-    } catch (error) {
-      throw await fromDiskError(
-        `Cannot take the snapshot folder ${this.#options.dir}`,
-        this.#options.dir,
-        error,
-      );
-    }
-  }
-
-  async create(snapshot: NewSnapshot): Promise<SnapshotDraft> {
-    assertSnapshotName(snapshot.name);
-    await this.#ensureFolder();
-    return LocalDraft.create(this.#options.dir, snapshot, (facts, size) =>
-      this.#describe(snapshot, facts, size),
-    );
-  }
-
-  async put(upload: SnapshotUpload, signal: AbortSignal): Promise<StoredSnapshot> {
-    await using draft = await this.create({ ...upload, expectedSize: upload.bytes.expectedSize });
-    const buffer = Buffer.allocUnsafe(COPY_BYTES);
-    for (let position = 0; ; ) {
-      const read = await upload.bytes.read(buffer, position, signal);
-      if (read > 0) await draft.write([buffer.subarray(0, read)]);
-      position += read;
-      upload.onProgress?.(position);
-      if (read < buffer.length) break;
-    }
-    await upload.bytes.proven;
-    if (signal.aborted) throw abortError(signal);
-    draft.prove();
-    return draft.commit(await upload.facts);
-  }
-
-  async list(signal: AbortSignal): Promise<readonly Snapshot[]> {
-    const names = await this.#names();
-    const found: Snapshot[] = [];
-    for (const name of names) {
-      if (signal.aborted) throw abortError(signal);
-      const snapshot = await this.#look(name);
-      if (snapshot !== undefined) found.push(snapshot);
-    }
-    return found;
-  }
-
-  async stat(name: string, _signal: AbortSignal): Promise<Snapshot | undefined> {
-    assertSnapshotName(name);
-    return this.#look(name);
-  }
-
-  async open(name: string, signal: AbortSignal, range?: ByteRange): Promise<AsyncIterable<Uint8Array>> {
-    if ((await this.stat(name, signal)) === undefined) {
-      throw new SnapshotError('not-found', `There is no snapshot ${name} in ${this.#options.dir}`, {
-        hint: 'Run `etcd-snapshot ls` to see which there are.',
-      });
-    }
-    if (range !== undefined && range.end <= range.start) return (async function* () {})();
-    const bounds = range === undefined ? {} : { start: range.start, end: range.end - 1 };
-    return createReadStream(this.#path(name), { ...bounds, signal });
-  }
-
-  async remove(name: string, _signal: AbortSignal): Promise<boolean> {
-    assertSnapshotName(name);
-    const existed = (await this.#look(name)) !== undefined;
-    try {
-      if (existed) {
-        await rm(this.#path(name));
-        await syncFolder(this.#options.dir);
-      }
-      await rm(this.#sidecar(name), { force: true });
-    } catch (error) {
-      throw await fromDiskError(`Cannot remove the snapshot ${name}`, this.#options.dir, error);
-    }
-    return existed;
-  }
-
-  /** Temporary files of this node only: k3s's own (`<name>.part`) and those of other nodes sharing the folder stay. */
-  async sweep(_signal: AbortSignal): Promise<readonly string[]> {
-    const swept: string[] = [];
-    for (const file of await readdir(this.#options.dir)) {
-      const name = nameOfTemporary(file);
-      if (name === undefined || !this.#isOfThisNode(name)) continue;
-      await rm(this.#path(file), { force: true });
-      swept.push(file);
-    }
-    return swept;
-  }
-
-  #isOfThisNode(name: string): boolean {
-    return uncompressedName(name).replace(/-\d+$/, '').endsWith(`-${this.#options.nodeName}`);
-  }
-
-  async #describe(snapshot: NewSnapshot, facts: SnapshotFacts, size: number): Promise<StoredSnapshot> {
-    const { name, nodeName, createdAt, compressed } = snapshot;
-    const warnings: Error[] = [];
-    if (facts.metadata !== undefined && Object.keys(facts.metadata).length > 0) {
-      const sidecar = this.#sidecar(name);
-      await writeAtomically(sidecar, JSON.stringify(facts.metadata)).catch(async (error: unknown) => {
-        warnings.push(
-          await fromDiskError(`The metadata of ${name} could not be kept`, dirname(sidecar), error),
-        );
-      });
-    }
-    const location = { store: 'local' as const, path: this.#path(name) };
-    return { snapshot: { ...facts, name, nodeName, createdAt, compressed, size, location }, warnings };
-  }
-
-  /** Regular files that are, by size or name, snapshots; links and what is hidden or half-made are not looked at. */
-  async #look(name: string): Promise<Snapshot | undefined> {
-    if (nameProblem(name) !== undefined || name.endsWith('.part')) return undefined;
-    let file: Stats;
-    try {
-      file = await lstat(this.#path(name));
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw await fromDiskError(`Cannot look at ${this.#path(name)}`, this.#options.dir, error);
-    }
-    const compressed = name.endsWith('.zip');
-    if (!file.isFile() || !(compressed || plausibleSnapshotSize(file.size))) return undefined;
-    const metadata = await this.#metadata(name);
+  const find = async (name: string): Promise<Snapshot | undefined> => {
+    const path = join(dir, name);
+    const stats = await lstat(path).catch(absent);
+    if (stats?.isFile() !== true || !looksFinished(name, stats.size)) return undefined;
+    const metadata = await sidecars.read(name);
     return {
       name,
-      nodeName: this.#options.nodeName,
-      createdAt: parseCreatedAt(name) ?? new Date(Math.floor(file.mtimeMs / 1000) * 1000),
-      size: file.size,
-      compressed,
-      location: { store: 'local', path: this.#path(name) },
+      nodeName,
+      createdAt: parseCreatedAt(name) ?? new Date(Math.floor(stats.mtimeMs / 1000) * 1000),
+      size: stats.size,
+      compressed: name.endsWith('.zip'),
+      location: { store: 'local', path },
       ...(metadata === undefined ? {} : { metadata }),
     };
-  }
+  };
 
-  /** Undefined when there is none, or none that can be read as what we write: the snapshot is good without it. */
-  async #metadata(name: string): Promise<Record<string, string> | undefined> {
-    try {
-      const parsed: unknown = JSON.parse(await readFile(this.#sidecar(name), 'utf8'));
-      if (typeof parsed !== 'object' || parsed === null) return undefined;
-      return Object.fromEntries(Object.entries(parsed).filter(([, value]) => typeof value === 'string'));
-    } catch (error) {
-      if (systemCode(error) !== undefined || asError(error) instanceof SyntaxError) return undefined;
-      throw error;
+  const create = async (snapshot: NewSnapshot): Promise<SnapshotDraft> => {
+    assertSnapshotName(snapshot.name);
+    await makeFolder(dir, isDefaultDir);
+    const path = join(dir, snapshot.name);
+    const problem = { what: `Cannot write ${path}`, path: dir, needed: snapshot.expectedSize };
+    const free = await freeBytes(dir);
+    // Filling the disk that etcd writes to would do harm; only the size of a plain snapshot is known beforehand.
+    if (free !== undefined && !snapshot.compressed && free < snapshot.expectedSize) {
+      throw diskFull(problem, free);
     }
-  }
+    return openDraft(path, snapshot, sidecars.write).catch(async (error: unknown) => {
+      throw await diskError(error, problem);
+    });
+  };
 
-  async #names(): Promise<string[]> {
-    const { dir, isDefaultDir } = this.#options;
-    try {
-      return await readdir(dir);
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') {
-        if (isDefaultDir) return [];
-        throw missingFolder(dir);
+  return {
+    kind: 'local',
+    create,
+    async lock(signal) {
+      await makeFolder(dir, isDefaultDir);
+      return lockFolder(dir, signal);
+    },
+    async put(upload, signal) {
+      assertSnapshotName(upload.name);
+      if (signal.aborted) throw abortError(signal);
+      await using draft = await create({ ...upload, expectedSize: upload.bytes.expectedSize });
+      return await copy(upload, draft, signal);
+    },
+    async list(signal) {
+      if (signal.aborted) throw abortError(signal);
+      const found: Snapshot[] = [];
+      for (const name of await namesIn(dir, isDefaultDir)) {
+        if (signal.aborted) throw abortError(signal);
+        if (nameProblem(name) !== undefined) continue;
+        const snapshot = await find(name).catch(unreadable(dir));
+        if (snapshot !== undefined) found.push(snapshot);
       }
-      if (systemCode(error) === 'ENOTDIR') throw notAFolder(dir);
-      throw await fromDiskError(`Cannot list the snapshot folder ${dir}`, dir, error);
+      return found;
+    },
+    async stat(name, signal) {
+      assertSnapshotName(name);
+      if (signal.aborted) throw abortError(signal);
+      return find(name).catch(unreadable(dir));
+    },
+    async open(name, signal, range) {
+      assertSnapshotName(name);
+      if (signal.aborted) throw abortError(signal);
+      if ((await find(name).catch(unreadable(dir))) === undefined) throw notThere(dir, name);
+      return readRange(join(dir, name), signal, range);
+    },
+    async remove(name, signal) {
+      assertSnapshotName(name);
+      if (signal.aborted) throw abortError(signal);
+      try {
+        const there = (await find(name)) !== undefined;
+        if (there) {
+          await rm(join(dir, name), { force: true });
+          await syncFolder(dir);
+        }
+        await sidecars.remove(name);
+        return there;
+      } catch (error) {
+        throw await diskError(error, { what: `Cannot delete ${join(dir, name)}`, path: dir });
+      }
+    },
+    async sweep(signal) {
+      if ((await stat(dir).catch(absent)) === undefined) return [];
+      try {
+        const drafts = await sweepDrafts(dir, nodeName, signal);
+        return [...drafts, ...(await sidecars.sweep()), ...(await sweepLocks(dir, signal))];
+      } catch (error) {
+        throw await diskError(error, { what: `Cannot tidy up ${dir}`, path: dir });
+      }
+    },
+  };
+}
+
+/**
+ * What ends in a time is listed even with an odd size, so that a damaged snapshot shows; everything else must at least have
+ * the size of one. k3s's `<name>.part` of a download is neither.
+ */
+function looksFinished(name: string, size: number): boolean {
+  if (size === 0 || nameProblem(name) !== undefined || name.endsWith('.part')) return false;
+  return plausibleSnapshotSize(size) || parseCreatedAt(name) !== undefined;
+}
+
+async function makeFolder(dir: string, isDefaultDir: boolean): Promise<void> {
+  try {
+    const stats = await stat(dir).catch(absent);
+    if (stats?.isDirectory() === true) return;
+    if (stats !== undefined) throw notAFolder(dir);
+    if (!isDefaultDir) throw missing(dir);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw await diskError(error, { what: `Cannot use the snapshot folder ${dir}`, path: dir });
+  }
+}
+
+async function namesIn(dir: string, isDefaultDir: boolean): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' && isDefaultDir) return [];
+    if (code === 'ENOENT') throw missing(dir);
+    if (code === 'ENOTDIR') throw notAFolder(dir);
+    throw await diskError(error, { what: `Cannot list the snapshot folder ${dir}`, path: dir });
+  }
+}
+
+async function copy(
+  upload: SnapshotUpload,
+  draft: SnapshotDraft,
+  signal: AbortSignal,
+): Promise<StoredSnapshot> {
+  const buffer = Buffer.allocUnsafe(COPY_BYTES);
+  let position = 0;
+  for (;;) {
+    const count = await upload.bytes.read(buffer, position, signal);
+    await draft.write([buffer.subarray(0, count)]);
+    position += count;
+    if (count > 0) upload.onProgress?.(position);
+    if (count < buffer.length) break;
+  }
+  const size = await upload.bytes.proven;
+  if (size !== position) {
+    throw new SnapshotError('corrupt', `${upload.name} could not be copied`, {
+      why: `it has ${size} bytes, and ${position} could be read`,
+      retryable: true,
+    });
+  }
+  draft.prove();
+  const facts = await upload.facts;
+  if (signal.aborted) throw abortError(signal);
+  return draft.commit(facts);
+}
+
+async function* readRange(
+  path: string,
+  signal: AbortSignal,
+  range: ByteRange | undefined,
+): AsyncGenerator<Uint8Array> {
+  const problem = { what: `Cannot read ${path}`, path: dirname(path) };
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(async (error: unknown) => {
+    throw await diskError(error, problem);
+  });
+  try {
+    let position = range?.start ?? 0;
+    const end = range?.end ?? Number.POSITIVE_INFINITY;
+    while (position < end) {
+      if (signal.aborted) throw abortError(signal);
+      const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, end - position));
+      const { bytesRead } = await file
+        .read(buffer, 0, buffer.length, position)
+        .catch(async (error: unknown) => {
+          throw await diskError(error, problem);
+        });
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+      position += bytesRead;
     }
+  } finally {
+    await file.close();
   }
+}
 
-  async #ensureFolder(): Promise<void> {
-    const { dir, isDefaultDir } = this.#options;
-    try {
-      if (isDefaultDir) await mkdir(dir, { recursive: true, mode: 0o700 });
-      if (!(await lstat(dir).then(async (file) => file.isSymbolicLink() || file.isDirectory())))
-        throw notAFolder(dir);
-    } catch (error) {
-      if (isSnapshotError(error)) throw error;
-      if (systemCode(error) === 'ENOENT') throw missingFolder(dir);
-      if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOTDIR') throw notAFolder(dir);
-      throw await fromDiskError(`Cannot use the snapshot folder ${dir}`, dir, error);
-    }
+async function sweepDrafts(dir: string, nodeName: string, signal: AbortSignal): Promise<string[]> {
+  const gone: string[] = [];
+  for (const name of await readdir(dir)) {
+    if (signal.aborted) throw abortError(signal);
+    if (!isTemporaryOf(nodeName, name)) continue;
+    await rm(join(dir, name), { force: true });
+    gone.push(name);
   }
+  return gone;
+}
 
-  #path(name: string): string {
-    return join(this.#options.dir, name);
-  }
+function absent(error: unknown): undefined {
+  if (systemCode(error) !== 'ENOENT') throw error;
+}
 
-  #sidecar(name: string): string {
-    return join(dirname(this.#options.dir), '.metadata', name);
-  }
+function unreadable(dir: string): (error: unknown) => Promise<never> {
+  return async (error) => {
+    throw await diskError(error, { what: `Cannot read the snapshot folder ${dir}`, path: dir });
+  };
+}
+
+function notThere(dir: string, name: string): SnapshotError {
+  return new SnapshotError('not-found', `There is no snapshot ${name} in ${dir}`, {
+    hint: 'List what there is with "etcd-snapshot ls".',
+  });
+}
+
+function missing(dir: string): SnapshotError {
+  return new SnapshotError('not-found', `The snapshot folder ${dir} does not exist`, {
+    why: '--dir names it, and a folder that was named is not made',
+    hint: 'Make it (mode 0700), or correct --dir.',
+  });
+}
+
+function notAFolder(dir: string): SnapshotError {
+  return new SnapshotError('not-found', `${dir} is not a folder`, {
+    why: 'a file of that name is in the way',
+    hint: 'Name a folder with --dir, or move the file away.',
+  });
 }

@@ -1,0 +1,54 @@
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../errors.ts';
+import type { SnapshotFacts } from '../snapshot/snapshot.ts';
+import { isTemporaryOf, writeAtomically } from './atomic-write.ts';
+
+/** The metadata files of a snapshot folder: one JSON object of strings per snapshot, named like it. */
+export interface Sidecars {
+  /** Writes nothing when there is no metadata: k3s has no file then either. @throws system errors */
+  write(name: string, facts: SnapshotFacts): Promise<void>;
+  /** Undefined when there is none, or none that is an object of strings: the snapshot is good without it. */
+  read(name: string): Promise<Readonly<Record<string, string>> | undefined>;
+  /** Idempotent. @throws system errors */
+  remove(name: string): Promise<void>;
+  /** Removes the half-written files of this node. Returns their names. @throws system errors */
+  sweep(): Promise<string[]>;
+}
+
+export function createSidecars(dir: string, nodeName: string): Sidecars {
+  return {
+    async write(name, { metadata }) {
+      if (metadata === undefined || Object.keys(metadata).length === 0) return;
+      await writeAtomically(join(dir, name), nodeName, JSON.stringify(metadata));
+    },
+    async read(name) {
+      try {
+        const value: unknown = JSON.parse(await readFile(join(dir, name), 'utf8'));
+        return isRecordOfStrings(value) ? value : undefined;
+      } catch (error) {
+        if (error instanceof SyntaxError || systemCode(error) !== undefined) return undefined;
+        throw error;
+      }
+    },
+    remove: (name) => rm(join(dir, name), { force: true }),
+    async sweep() {
+      const names = await readdir(dir).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return [];
+        throw error;
+      });
+      const left = names.filter((name) => isTemporaryOf(nodeName, name));
+      for (const name of left) await rm(join(dir, name), { force: true });
+      return left;
+    },
+  };
+}
+
+function isRecordOfStrings(value: unknown): value is Record<string, string> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((entry) => typeof entry === 'string')
+  );
+}
