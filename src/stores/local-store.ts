@@ -60,9 +60,11 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
     if (free !== undefined && !snapshot.compressed && free < snapshot.expectedSize) {
       throw diskFull(problem, free);
     }
-    return openDraft(path, snapshot, sidecars.write).catch(async (error: unknown) => {
-      throw await diskError(error, problem);
-    });
+    return openDraft(path, snapshot, (name, facts) => sidecars.write(name, facts)).catch(
+      async (error: unknown) => {
+        throw await diskError(error, problem);
+      },
+    );
   };
 
   return {
