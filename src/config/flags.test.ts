@@ -50,4 +50,33 @@ describe('parseFlags', () => {
   it.each([['--help'], ['-h']])('knows %s', (flag) => {
     expect(parseFlags(['save', flag])).toMatchObject({ help: true, words: ['save'] });
   });
+
+  it.each([
+    [['--s3-secretkey', 'very-secret', 'save']],
+    [['save', '--s3-secretkey', 'very-secret']],
+    [['save', '--s3-secretkey=very-secret']],
+    [['save', '-zs3-key=very-secret']],
+    [['save', '--s3-secret-key', '-very-secret']],
+    [['save', '--s3-secret-key=very-secret', '--etcd-s3-secret-key=very-secret-too']],
+  ])('never shows what may be a secret: %j', (argv) => {
+    const { problems, words } = parseFlags(argv);
+    expect(problems).toHaveLength(1);
+    expect(JSON.stringify(problems)).not.toContain('very');
+    expect(words).toEqual(['save']);
+  });
+
+  it('takes one dash for two, as Go programs do, and short flags with a value attached', () => {
+    expect(parseFlags(['ls', '-etcd-s3', '-s3-bucket=b', '-o=json', '-d/data']).given).toEqual({
+      s3: 'true',
+      s3Bucket: 'b',
+      output: 'json',
+      dataDir: '/data',
+    });
+  });
+
+  it('explains a boolean whose value stands apart', () => {
+    const { problems, words } = parseFlags(['--s3', 'false', 'ls']);
+    expect(problems).toEqual([{ what: '--s3 false are two words', cure: 'write --s3=false' }]);
+    expect(words).toEqual(['ls']);
+  });
 });

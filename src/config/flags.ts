@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { closest, distance } from 'fastest-levenshtein';
 import { parseBoolean, parseDuration } from './duration.ts';
-import { type Option, type OptionKey, optionOfFlag, options } from './options.ts';
+import { commandWords, type Option, type OptionKey, optionOfFlag, options } from './options.ts';
 
 /** One thing that is wrong with the command line or a setting: what, and what to do. */
 export interface Problem {
@@ -36,34 +36,50 @@ const parserOptions = Object.fromEntries([
 
 /** Reads a command line, flags before or after the command. Never throws: every problem is collected. */
 export function parseFlags(argv: readonly string[]): ParsedFlags {
-  const { tokens } = parseArgs({ args: [...argv], options: parserOptions, strict: false, tokens: true });
+  const { tokens } = parseArgs({
+    args: withTwoDashes(argv),
+    options: parserOptions,
+    strict: false,
+    tokens: true,
+  });
   const given: Given = {};
   const spelledBy = new Map<OptionKey, string>();
   const words: string[] = [];
   const problems: Problem[] = [];
   let help = false;
   let version = false;
+  let previous: Previous = {};
   for (const token of tokens) {
-    if (token.kind === 'positional') words.push(token.value);
+    const before = previous;
+    previous = {};
+    if (token.kind === 'positional') {
+      // What follows an unknown flag is most likely its value, perhaps a secret one: not a word to talk about.
+      if (before.unknown === true && commandWords[token.value] === undefined) continue;
+      if (before.boolean !== undefined && parseBoolean(token.value) !== undefined) {
+        problems.push({
+          what: `${before.boolean} ${token.value} are two words`,
+          cure: `write ${before.boolean}=${token.value}`,
+        });
+      } else words.push(token.value);
+    }
     if (token.kind !== 'option') continue;
     if (token.name === 'help') help = true;
     else if (token.name === 'version') version = true;
     else {
       const option = optionOfFlag(token.name);
       if (option === undefined) {
+        previous = { unknown: token.inlineValue !== true };
         problems.push({ what: `${token.rawName} is no flag`, cure: suggestion(token.name) });
         continue;
       }
+      if (option.type === 'boolean' && token.value === undefined) previous = { boolean: token.rawName };
       const value = option.type === 'boolean' ? (token.value ?? 'true') : givenValue(token);
       const problem = valueProblem(option, token.rawName, value);
+      const earlier = spelledBy.get(option.key);
       if (problem !== undefined) problems.push(problem);
-      else if (
-        given[option.key] !== undefined &&
-        given[option.key] !== value &&
-        spelledBy.get(option.key) !== token.rawName
-      ) {
+      else if (earlier !== undefined && earlier !== token.rawName && given[option.key] !== value) {
         problems.push({
-          what: `${spelledBy.get(option.key)} and ${token.rawName} are the same setting with different values`,
+          what: `${earlier} and ${token.rawName} are the same setting with different values`,
           cure: 'give one of them',
         });
       } else if (value !== undefined) {
@@ -75,12 +91,36 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
   return { given, words, help, version, problems };
 }
 
+/** What the token before was, where that matters for a word behind it. */
+interface Previous {
+  readonly unknown?: boolean;
+  readonly boolean?: string;
+}
+
+/**
+ * Go programs take `-name` for `--name`. Otherwise the parser would take such a word apart, letter by letter,
+ * and so show what stands behind a mistyped flag.
+ */
+function withTwoDashes(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--');
+  return argv.map((word, index) => {
+    const [, name = ''] = /^-([^-=][^=]+)/.exec(word) ?? [];
+    if (name === '' || (end !== -1 && index > end)) return word;
+    const first = name.slice(0, 1);
+    const cluster = first === 'h' || optionOfFlag(first)?.short === first;
+    return cluster && optionOfFlag(name) === undefined && name !== 'help' ? word : `-${word}`;
+  });
+}
+
 /** A flag that follows is no value: one that begins with a dash is written with `=`. */
 function givenValue(token: {
+  readonly rawName: string;
   readonly value?: string | undefined;
   readonly inlineValue?: boolean | undefined;
 }): string | undefined {
-  return token.inlineValue !== true && token.value?.startsWith('-') === true ? undefined : token.value;
+  if (token.inlineValue !== true) return token.value?.startsWith('-') === true ? undefined : token.value;
+  // `-o=json`, as Go programs take it.
+  return /^-[^-]$/.test(token.rawName) ? token.value?.replace(/^=/, '') : token.value;
 }
 
 /** What is wrong with a value, wherever it comes from. @param source the flag or variable, for the message */

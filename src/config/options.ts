@@ -1,22 +1,24 @@
+export type CommandName = 'save' | 'ls';
+
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
   /** Name of the setting in code. */
   readonly key: OptionKey;
   /** Long flag without dashes. */
   readonly flag: string;
-  /** The same flag as `k3s server` spells it. */
+  /** The same flag as `k3s server` spells it; also its key in the config file and in the S3 Secret. */
   readonly alias?: string;
   readonly short?: string;
   /** Environment variables, the first that is set counts. */
   readonly env?: readonly string[];
-  readonly type: 'string' | 'boolean' | 'duration';
+  readonly type: 'string' | 'boolean' | 'duration' | 'list';
   /** Shown in the help. */
   readonly default?: string;
   /** Never shown in a message. */
   readonly secret?: boolean;
   readonly help: string;
   readonly section: 'Snapshot' | 'S3' | 'etcd' | 'General';
-  readonly commands: readonly ('save' | 'ls')[];
+  readonly commands: readonly CommandName[];
 }
 
 export type OptionKey =
@@ -120,9 +122,9 @@ export const options: readonly Option[] = [
   {
     key: 'etcdServers',
     flag: 'etcd-servers',
-    type: 'string',
+    type: 'list',
     default: 'https://127.0.0.1:2379',
-    help: 'Client address of the etcd member',
+    help: 'Client addresses of the etcd member, separated by commas; the first one is used',
     section: 'etcd',
     commands: save,
   },
@@ -204,6 +206,14 @@ export const options: readonly Option[] = [
   },
   { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: both },
 ];
+
+/** What may be written for a command. */
+export const commandWords: Readonly<Record<string, CommandName>> = {
+  save: 'save',
+  ls: 'ls',
+  list: 'ls',
+  l: 'ls',
+};
 
 /** The row of a long flag in either spelling, or of a one-letter flag. */
 export function optionOfFlag(flag: string): Option | undefined {

@@ -4,7 +4,7 @@ import { parseFlags } from './flags.ts';
 import { resolveConfig, type Surroundings } from './resolve.ts';
 import type { Config } from './types.ts';
 
-const bare: Surroundings = { env: {}, hostname: 'Node-1', exists: () => false };
+const bare: Surroundings = { env: {}, hostname: 'Node-1', cwd: '/work', exists: () => false };
 const on = (...paths: string[]): Surroundings => ({ ...bare, exists: (path) => paths.includes(path) });
 
 function resolve(args: readonly string[], around = bare, command: 'save' | 'ls' = 'save'): Config {
@@ -93,12 +93,11 @@ describe('resolveConfig', () => {
     ]);
     expect(error.code).toBe('usage');
     for (const part of [
-      '"more"',
+      'takes only flags',
       'k8s',
       '--name "../x"',
       '--s3-bucket',
       'AWS_ACCESS_KEY_ID',
-      'says http',
       'is no server',
     ]) {
       expect(error.why).toContain(part);
@@ -125,5 +124,58 @@ describe('resolveConfig', () => {
 
   it('needs nothing of etcd to list', () => {
     expect(resolve(['--dir=/s', '-o', 'yaml'], bare, 'ls').output).toBe('yaml');
+  });
+
+  it('starts a relative folder from the working directory, so that locations are absolute', () => {
+    expect(resolve(['--dir=backup'])).toMatchObject({
+      snapshotDir: '/work/backup',
+      snapshotDirIsDefault: false,
+    });
+  });
+
+  it('takes an empty value for none', () => {
+    const config = resolve(['--dir=', '--s3', '--s3-bucket=b', '--s3-endpoint=', '--s3-region='], {
+      ...on('/var/lib/rancher/k3s/server'),
+      env: keys,
+    });
+    expect(config).toMatchObject({
+      snapshotDirIsDefault: true,
+      s3: { endpoint: 's3.amazonaws.com', region: 'us-east-1' },
+    });
+  });
+
+  it.each([
+    ['k3s', on('/data/server')],
+    ['rke2', on('/data/server', '/etc/rancher/rke2')],
+  ])('finds %s in a data folder that was moved', (distribution, around) => {
+    expect(resolve(['--data-dir=/data'], around)).toMatchObject({
+      distribution,
+      snapshotDir: '/data/server/db/snapshots',
+      tokenFile: '/data/server/token',
+    });
+  });
+
+  it('keeps the time limit of S3 within what a timer can count', () => {
+    const args = ['--dir=/s', '--s3', '--s3-bucket=b', '--s3-timeout=10000h'];
+    expect(resolve(args, { ...bare, env: keys }).s3?.timeoutMs).toBe(2 ** 31 - 1);
+  });
+
+  it.each([
+    [['--s3-endpoint=http://h'], 'says http'],
+    [['--s3-endpoint=https://h', '--s3-insecure'], 'says https'],
+    [['--s3-endpoint=https://h/path'], 'is no server'],
+    [['--s3-endpoint=https://u:very-secret@h'], '--s3-endpoint is no server'],
+    [['--s3-bucket=b/folder'], 'is no bucket'],
+    [['--s3-folder=a/../b'], 'means another folder'],
+    [['--etcd-servers=127.0.0.1:2379'], 'is no address of etcd'],
+    [['--etcd-servers=https://u:very-secret@h'], '--etcd-servers is no address'],
+    [['--etcd-certfile=c'], 'belong together'],
+    [['--node-name=a/b'], '--node-name "a/b": it contains a path separator'],
+    [['very-secret'], 'one word is too many'],
+  ])('refuses %j beside S3, by name', (args, text) => {
+    const error = problemsOf(['--dir=/s', '--s3', '--s3-bucket=b', ...args], { ...bare, env: keys });
+    expect(error.code).toBe('usage');
+    expect(error.message).toContain(text);
+    expect(`${error.message} ${error.why ?? ''} ${error.hint ?? ''}`).not.toContain('very-secret');
   });
 });

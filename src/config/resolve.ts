@@ -1,33 +1,20 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { SnapshotError } from '../errors.ts';
-import { buildSnapshotName } from '../snapshot/naming.ts';
-import { parseBoolean, parseDuration } from './duration.ts';
+import { buildSnapshotName, nameProblem } from '../snapshot/naming.ts';
+import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
+import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
-import { type OptionKey, options } from './options.ts';
-import {
-  type Config,
-  type Distribution,
-  type EtcdSettings,
-  type OutputFormat,
-  Redacted,
-  type S3Settings,
-} from './types.ts';
+import { options } from './options.ts';
+import { resolveS3 } from './s3-settings.ts';
+import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
 
 /** What the resolution knows of the machine; passed in, so that it can be tested without one. */
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly hostname: string;
+  /** Working directory, which relative folders start from. */
+  readonly cwd: string;
   exists(path: string): boolean;
-}
-
-interface Paths {
-  readonly dataDir: string;
-  readonly snapshotDir: string | undefined;
-  readonly ca: string | undefined;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-  readonly kubeconfig: string | undefined;
-  readonly token: string | undefined;
 }
 
 const distributions: readonly Distribution[] = ['k3s', 'rke2', 'kubeadm', 'custom'];
@@ -45,38 +32,41 @@ export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
-  for (const word of flags.words.slice(1)) {
-    problems.push({
-      what: `${JSON.stringify(word)} is one word too many`,
-      cure: `${command} takes only flags`,
-    });
+  // The words themselves are not shown: one may be a key that lost its flag.
+  const excess = flags.words.length - 1;
+  if (excess > 0) {
+    const words = excess === 1 ? 'one word is' : `${excess} words are`;
+    problems.push({ what: `${command} takes only flags, and ${words} too many`, cure: 'write --flag=value' });
   }
-  const distribution = oneOf('distribution', distributions, given.distribution, detect(around), problems);
+  const detected = detectDistribution((path) => around.exists(path), given.dataDir);
+  const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
   const paths = pathsOf(distribution, given.dataDir);
   const nodeName = given.nodeName ?? around.hostname.toLowerCase();
   const snapshotName = given.name ?? 'on-demand';
   const compress = isTrue(given.compress);
-  checkName(snapshotName, nodeName, compress, problems);
+  checkNames(snapshotName, nodeName, compress, problems);
   const snapshotDir = given.dir ?? paths.snapshotDir;
   if (snapshotDir === undefined) {
     problems.push({
       what: `--dir is missing: ${distribution} has no snapshot folder of its own`,
-      cure: 'give --dir',
+      cure: 'give --dir, or --distribution if this node has one',
     });
   }
+  const kubeconfig = given.kubeconfig ?? paths.kubeconfig;
   const config: Config = {
     distribution,
     nodeName,
     dataDir: paths.dataDir,
-    snapshotDir: snapshotDir ?? '',
+    snapshotDir: resolve(around.cwd, snapshotDir ?? ''),
     snapshotDirIsDefault: given.dir === undefined,
     snapshotName,
     compress,
-    etcd: etcdSettings(given, paths),
-    s3: s3Settings(given, flags.given, problems),
+    etcd: etcdSettings(given, paths, problems),
+    s3: resolveS3(given, flags.given, problems),
     kubeconfig:
-      given.kubeconfig ??
-      (paths.kubeconfig !== undefined && around.exists(paths.kubeconfig) ? paths.kubeconfig : undefined),
+      kubeconfig !== undefined && (given.kubeconfig !== undefined || around.exists(kubeconfig))
+        ? kubeconfig
+        : undefined,
     tokenFile: paths.token,
     output: oneOf('output', outputs, given.output, 'table', problems),
     debug: isTrue(given.debug),
@@ -98,10 +88,16 @@ export function usage(problems: readonly Problem[]): SnapshotError {
   );
 }
 
+/** An empty value counts as none, so that a script may pass an unset variable; only a name is never guessed. */
 function withEnvironment(command: string, flags: Given, around: Surroundings, problems: Problem[]): Given {
-  const given: Given = { ...flags };
+  const given: Given = {};
   for (const option of options) {
-    if (given[option.key] !== undefined || !option.commands.some((one) => one === command)) continue;
+    const flag = flags[option.key];
+    if (flag !== undefined && (flag !== '' || option.key === 'name')) {
+      given[option.key] = flag;
+      continue;
+    }
+    if (!option.commands.some((one) => one === command)) continue;
     const name = option.env?.find((variable) => (around.env[variable] ?? '') !== '');
     const value = name === undefined ? undefined : around.env[name];
     if (name === undefined || value === undefined) continue;
@@ -112,132 +108,52 @@ function withEnvironment(command: string, flags: Given, around: Surroundings, pr
   return given;
 }
 
-function checkName(base: string, nodeName: string, compressed: boolean, problems: Problem[]): void {
-  try {
-    buildSnapshotName({ base, nodeName, createdAt: new Date(0), compressed });
-  } catch (error) {
-    if (!(error instanceof SnapshotError)) throw error;
-    problems.push({
-      what: `--name ${JSON.stringify(base.slice(0, 60))}: ${error.why}`,
-      cure: 'choose a plain file name',
-    });
+function checkNames(base: string, nodeName: string, compressed: boolean, problems: Problem[]): void {
+  const ofNode = nameProblem(nodeName);
+  if (ofNode !== undefined) {
+    problems.push({ what: `--node-name ${shown(nodeName)}: ${ofNode}`, cure: 'give the name of the node' });
   }
-  if (base === '') problems.push({ what: '--name is empty', cure: 'leave it out for on-demand' });
-}
-
-function detect(around: Surroundings): Distribution {
-  if (around.exists('/var/lib/rancher/k3s/server')) return 'k3s';
-  if (around.exists('/var/lib/rancher/rke2/server')) return 'rke2';
-  if (around.exists('/etc/kubernetes/pki/etcd')) return 'kubeadm';
-  return 'custom';
-}
-
-function pathsOf(distribution: Distribution, dataDir: string | undefined): Paths {
-  if (distribution === 'custom') {
-    return {
-      dataDir: dataDir ?? '',
-      snapshotDir: undefined,
-      ca: undefined,
-      cert: undefined,
-      key: undefined,
-      kubeconfig: undefined,
-      token: undefined,
-    };
+  if (base === '') {
+    problems.push({ what: '--name is empty', cure: 'leave it out for on-demand' });
+    return;
   }
-  if (distribution === 'kubeadm') {
-    const pki = '/etc/kubernetes/pki/etcd';
-    return {
-      dataDir: dataDir ?? '/var/lib/etcd',
-      snapshotDir: '/var/lib/etcd-snapshots',
-      ca: `${pki}/ca.crt`,
-      cert: `${pki}/healthcheck-client.crt`,
-      key: `${pki}/healthcheck-client.key`,
-      kubeconfig: '/etc/kubernetes/admin.conf',
-      token: undefined,
-    };
-  }
-  const root = dataDir ?? `/var/lib/rancher/${distribution}`;
-  const tls = join(root, 'server/tls/etcd');
-  return {
-    dataDir: root,
-    snapshotDir: join(root, 'server/db/snapshots'),
-    ca: join(tls, 'server-ca.crt'),
-    cert: join(tls, 'client.crt'),
-    key: join(tls, 'client.key'),
-    kubeconfig: `/etc/rancher/${distribution}/${distribution}.yaml`,
-    token: join(root, 'server/token'),
-  };
-}
-
-function etcdSettings(given: Given, paths: Paths): EtcdSettings {
-  return {
-    endpoints: (given.etcdServers ?? 'https://127.0.0.1:2379').split(',').map((endpoint) => endpoint.trim()),
-    caFile: given.etcdCaFile ?? paths.ca,
-    certFile: given.etcdCertFile ?? paths.cert,
-    keyFile: given.etcdKeyFile ?? paths.key,
-  };
-}
-
-function s3Settings(given: Given, flags: Given, problems: Problem[]): S3Settings | undefined {
-  if (!isTrue(given.s3)) {
-    const idle = options.filter(
-      (option) => option.section === 'S3' && option.key !== 's3' && flags[option.key] !== undefined,
-    );
-    for (const option of idle)
-      problems.push({ what: `--${option.flag} is given, but S3 is off`, cure: 'add --s3' });
-    return undefined;
-  }
-  const required = (key: OptionKey): string => {
-    const option = options.find((row) => row.key === key);
-    if ((given[key] ?? '') === '') {
-      const variable = option?.env?.[0];
-      const cure =
-        variable === undefined ? `give --${option?.flag}` : `set ${variable}, or give --${option?.flag}`;
-      problems.push({ what: `--${option?.flag} is missing, and --s3 needs it`, cure });
+  let ofName = nameProblem(base);
+  if (ofName === undefined && ofNode === undefined) {
+    try {
+      buildSnapshotName({ base, nodeName, createdAt: new Date('9999-12-31'), compressed });
+    } catch (error) {
+      if (!(error instanceof SnapshotError)) throw error;
+      ofName = `with node and time behind it, ${error.why ?? 'it is no file name'}`;
     }
-    return given[key] ?? '';
-  };
-  const insecure = isTrue(given.s3Insecure);
-  return {
-    endpoint: endpointOf(given.s3Endpoint ?? '', insecure, problems),
-    endpointCA: given.s3EndpointCA ?? '',
-    skipSSLVerify: isTrue(given.s3SkipSSLVerify),
-    insecure,
-    accessKey: new Redacted(required('s3AccessKey')),
-    secretKey: new Redacted(required('s3SecretKey')),
-    bucket: required('s3Bucket'),
-    region: given.s3Region ?? 'us-east-1',
-    folder: (given.s3Folder ?? '')
-      .split('/')
-      .filter((part) => part !== '')
-      .join('/'),
-    timeoutMs: parseDuration(given.s3Timeout ?? '5m0s') ?? 300_000,
-  };
+  }
+  if (ofName !== undefined) {
+    problems.push({ what: `--name ${shown(base)}: ${ofName}`, cure: 'choose a plain and short file name' });
+  }
 }
 
-/** Takes a scheme in front, as people paste it, unless it contradicts the settings. */
-function endpointOf(endpoint: string, insecure: boolean, problems: Problem[]): string {
-  if (endpoint === '') return 's3.amazonaws.com';
-  const [, scheme, rest = ''] = /^(?:(https?):\/\/)?(.*?)\/?$/.exec(endpoint) ?? [];
-  if (scheme === 'http' && !insecure) {
+function shown(name: string): string {
+  return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name);
+}
+
+function etcdSettings(given: Given, paths: Paths, problems: Problem[]): EtcdSettings {
+  const endpoints = (given.etcdServers ?? 'https://127.0.0.1:2379').split(',').map((part) => part.trim());
+  for (const endpoint of endpoints) {
+    if (/^https?:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?\/?$/.test(endpoint)) continue;
     problems.push({
-      what: `--s3-endpoint ${endpoint} says http, the settings say https`,
-      cure: 'add --s3-insecure, or leave the scheme out',
+      // An address with a user in it may hold a password.
+      what: `--etcd-servers${endpoint.includes('@') ? '' : `: ${JSON.stringify(endpoint)}`} is no address of etcd`,
+      cure: 'write https://host:2379',
     });
   }
-  if (scheme === 'https' && insecure) {
+  const certFile = given.etcdCertFile ?? paths.cert;
+  const keyFile = given.etcdKeyFile ?? paths.key;
+  if ((given.etcdCertFile === undefined) !== (given.etcdKeyFile === undefined)) {
     problems.push({
-      what: `--s3-endpoint ${endpoint} says https, --s3-insecure says http`,
-      cure: 'leave one of them out',
+      what: '--etcd-certfile and --etcd-keyfile belong together, and one is missing',
+      cure: 'give both',
     });
   }
-  if (!/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?$/.test(rest)) {
-    problems.push({
-      what: `--s3-endpoint: ${JSON.stringify(endpoint)} is no server`,
-      cure: 'give host or host:port',
-    });
-  }
-  return rest;
+  return { endpoints, caFile: given.etcdCaFile ?? paths.ca, certFile, keyFile };
 }
 
 function oneOf<T extends string>(
