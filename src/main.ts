@@ -1,29 +1,36 @@
 import { describeError } from './cli/error-text.ts';
+import { exitCodes } from './cli/exit-codes.ts';
 import { run } from './cli/root.ts';
-import { asError, isSnapshotError, SnapshotError } from './errors.ts';
+import { asError, isSnapshotError, SnapshotError, systemCode } from './errors.ts';
 
-const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
+/** How long what lingers may keep a finished program: connections of a peer that does not answer any more. */
+const LINGER_MS = 500;
 
 const interrupt = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     // Somebody who asks twice does not want to wait for the tidying.
-    if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+    if (interrupt.signal.aborted) process.exit(exitCodes.interrupted);
     interrupt.abort(new SnapshotError('aborted', 'Interrupted', { why: `received ${signal}` }));
   });
 }
+// `ls | head` closes our output early, which is no failure of ours.
+process.stdout.on('error', (error) => {
+  if (systemCode(error) !== 'EPIPE') throw error;
+  process.exit(0);
+});
 
 try {
   process.exitCode = await run(process.argv.slice(2), process, interrupt.signal);
 } catch (thrown) {
   const error = asError(thrown);
-  process.stderr.write(
-    `${describeError(error, process.argv.includes('--debug') || !isSnapshotError(error))}\n`,
-  );
+  const debug = process.argv.includes('--debug') || !isSnapshotError(error);
+  process.stderr.write(`${describeError(error, debug)}\n`);
   process.exitCode = exitCode(error);
 }
+setTimeout(() => process.exit(), LINGER_MS).unref();
 
 function exitCode(error: Error): number {
-  if (interrupt.signal.aborted || isSnapshotError(error, 'aborted')) return EXIT.interrupted;
-  return isSnapshotError(error, 'usage') ? EXIT.usage : EXIT.failed;
+  if (interrupt.signal.aborted || isSnapshotError(error, 'aborted')) return exitCodes.interrupted;
+  return isSnapshotError(error, 'usage') ? exitCodes.usage : exitCodes.failed;
 }

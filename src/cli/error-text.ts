@@ -1,16 +1,24 @@
-import { SnapshotError } from '../errors.ts';
+import { isSnapshotError } from '../errors.ts';
 
-/** What, why and what to do, a line each; with `debug` the chain of causes behind. */
+/** What, why and what to do, a line each; with `debug` code, stack and the chain of causes behind. */
 export function describeError(error: Error, debug: boolean): string {
   const lines = [error.message];
-  if (error instanceof SnapshotError) {
+  if (isSnapshotError(error)) {
     if (error.why !== undefined) lines.push(`  why: ${error.why}`);
     if (error.hint !== undefined) lines.push(`  do:  ${error.hint}`);
+    if (debug) lines.push(`  code: ${error.code}${error.retryable ? ', worth another try' : ''}`);
   }
   if (debug) {
-    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    const seen = new Set<unknown>();
+    for (let cause: unknown = error; cause instanceof Error && !seen.has(cause); cause = cause.cause) {
+      seen.add(cause);
       lines.push(`  ${cause.stack ?? cause.message}`);
     }
   }
-  return lines.join('\n');
+  return printable(lines.join('\n'));
+}
+
+/** Names and answers come from disks and servers: what would steer the reader's terminal is shown as `?`. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n\t]|\p{Cf}/gu, '?');
 }

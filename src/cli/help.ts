@@ -1,34 +1,32 @@
-import { type Option, options } from '../config/options.ts';
+import { type CommandName, type Option, options } from '../config/options.ts';
+import { exitCodeMeanings } from './exit-codes.ts';
 
-const SECTIONS = ['Snapshot', 'S3', 'etcd', 'General'] as const;
+export const sections = ['Snapshot', 'S3', 'etcd', 'General'] as const;
 
-const EXIT_CODES = `Exit codes:
-  0    done
-  1    failed; nothing half-made was left
-  2    the command line or a setting is wrong; nothing was begun
-  3    saved, but not everywhere that was asked for
-  130  interrupted
-`;
-
-const EXAMPLES = {
-  save: `Examples:
-  etcd-snapshot save
-  etcd-snapshot save --name pre-upgrade --snapshot-compress
-  etcd-snapshot save --s3 --s3-bucket=backups --s3-folder=prod     (keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)
-  etcd-snapshot save --distribution=custom --dir=/backup --etcd-servers=https://10.0.0.1:2379 \\
-      --etcd-cafile=ca.crt --etcd-certfile=client.crt --etcd-keyfile=client.key
-`,
-  ls: `Examples:
-  etcd-snapshot ls
-  etcd-snapshot ls -o json
-  etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod
-`,
-} as const;
-
-const SUMMARY = {
+export const summaries: Readonly<Record<CommandName, string>> = {
   save: 'Take a snapshot of etcd now: on the disk of this node and, if asked, on S3',
-  ls: 'List the snapshots on the disk of this node and, if asked, on S3 (also: list, l)',
-} as const;
+  ls: 'List the snapshots on the disk of this node and, if asked, on S3',
+};
+
+export const examples: Readonly<Record<CommandName, readonly string[]>> = {
+  save: [
+    'etcd-snapshot save',
+    'etcd-snapshot save --name=pre-upgrade --snapshot-compress',
+    '# keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
+    'etcd-snapshot save --s3 --s3-bucket=backups --s3-folder=prod',
+    '# any etcd',
+    'etcd-snapshot save --distribution=custom --dir=/backup --etcd-servers=https://10.0.0.1:2379 \\',
+    '  --etcd-cafile=ca.crt --etcd-certfile=client.crt --etcd-keyfile=client.key',
+  ],
+  ls: [
+    'etcd-snapshot ls',
+    'etcd-snapshot ls -o json',
+    'etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
+};
+
+const exitCodeText = `Exit codes:
+${[...exitCodeMeanings].map(([code, meaning]) => `  ${String(code).padEnd(3)}  ${meaning}\n`).join('')}`;
 
 export function overview(): string {
   return `Proven snapshots of etcd, on disk and on S3.
@@ -36,36 +34,41 @@ export function overview(): string {
 Usage: etcd-snapshot <command> [flags]
 
 Commands:
-  save    ${SUMMARY.save}
-  ls      ${SUMMARY.ls}
+  save    ${summaries.save}
+  ls      ${summaries.ls}
   help    Show the help of a command
+
+Examples:
+  etcd-snapshot save
+  etcd-snapshot save --s3 --s3-bucket=backups --s3-folder=prod
+  etcd-snapshot ls -o json
 
 Flags stand before or after the command. See etcd-snapshot <command> --help.
 
-${EXIT_CODES}`;
+${exitCodeText}`;
 }
 
-export function helpOf(command: 'save' | 'ls'): string {
+/** The help of one command, from the option table. */
+export function helpOf(command: CommandName): string {
   const rows = options.filter((option) => option.commands.includes(command));
   const width = Math.max(...rows.map((option) => left(option).length));
-  const sections = SECTIONS.map((section) => {
+  const parts = sections.map((section) => {
     const lines = rows.filter((option) => option.section === section).map((option) => line(option, width));
     return lines.length === 0 ? '' : `${section}:\n${lines.join('')}\n`;
   });
-  const aliases =
-    'Flags of the sections Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …';
-  return `${SUMMARY[command]}.
+  return `${summaries[command]}.
 
 Usage: etcd-snapshot ${command} [flags]
 
-${EXAMPLES[command]}
-${sections.join('')}${aliases}
+Examples:
+${examples[command].map((example) => `  ${example}\n`).join('')}
+${parts.join('')}Flags of the sections Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …
 
-${EXIT_CODES}`;
+${exitCodeText}`;
 }
 
 function left(option: Option): string {
-  const value = option.type === 'boolean' ? '' : option.type === 'duration' ? ' <time>' : ' <text>';
+  const value = { boolean: '', duration: ' <time>', list: ' <text>,…', string: ' <text>' }[option.type];
   return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${value}`;
 }
 

@@ -2,6 +2,7 @@ import { stringify } from 'yaml';
 import type { OutputFormat } from '../config/types.ts';
 import { toListItem } from '../crds/mapping.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
+import { printable } from './error-text.ts';
 
 /** The list as `k3s etcd-snapshot ls` prints it: a table, or one `List` of ETCDSnapshotFile. */
 export function formatSnapshots(
@@ -11,7 +12,7 @@ export function formatSnapshots(
 ): string {
   if (format === 'table') return table(snapshots);
   const items = snapshots.map((snapshot) => toListItem(snapshot, program));
-  const list = { apiVersion: 'v1', kind: 'List', metadata: {}, items };
+  const list = { apiVersion: 'v1', kind: 'List', items };
   return format === 'json' ? `${JSON.stringify(list, undefined, 4)}\n` : stringify(list);
 }
 
@@ -19,8 +20,8 @@ function table(snapshots: readonly Snapshot[]): string {
   const rows = [
     ['Name', 'Location', 'Size', 'Created'],
     ...snapshots.map((snapshot) => [
-      snapshot.name,
-      locationUrl(snapshot.location),
+      printable(snapshot.name),
+      printable(locationUrl(snapshot.location)),
       String(snapshot.size),
       rfc3339(snapshot.createdAt),
     ]),

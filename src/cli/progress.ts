@@ -15,7 +15,7 @@ interface Line {
 
 /** A line each for disk and S3 (bytes, rate, time left) on a terminal, redrawn in place; nothing in a pipe. */
 export function createProgress(
-  out: NodeJS.WritableStream & { readonly isTTY?: boolean },
+  out: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number },
   now: () => number,
 ): Progress {
   if (out.isTTY !== true) return { show: () => undefined, clear: () => undefined };
@@ -33,7 +33,9 @@ export function createProgress(
       if (now() - drawnAt < REDRAW_MS && before !== undefined) return;
       drawnAt = now();
       clear();
-      for (const line of lines.values()) out.write(`${formatLine(line, now())}\n`);
+      // A line that wraps could not be cleared again.
+      const width = Math.max(1, (out.columns ?? 80) - 1);
+      for (const line of lines.values()) out.write(`${formatLine(line, now()).slice(0, width)}\n`);
       drawn = lines.size;
     },
     clear,

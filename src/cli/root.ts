@@ -1,14 +1,19 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { pathToFileURL } from 'node:url';
+import { closest, distance } from 'fastest-levenshtein';
 import { parseFlags } from '../config/flags.ts';
+import { type CommandName, commandWords } from '../config/options.ts';
 import { resolveConfig, usage } from '../config/resolve.ts';
 import type { Config } from '../config/types.ts';
 import { helpOf, overview } from './help.ts';
 
+type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+
 /** What a command may use of the process. */
 export interface Terminal {
-  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stdout: Stream;
+  readonly stderr: Stream;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -16,55 +21,60 @@ export interface Terminal {
 type Command = (config: Config, terminal: Terminal, signal: AbortSignal) => Promise<number>;
 
 /** Each is loaded only when it runs: the bare program starts without SDKs. */
-const commands: Readonly<Record<'save' | 'ls', () => Promise<Command>>> = {
+const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   save: async () => (await import('./save.ts')).save,
   ls: async () => (await import('./list.ts')).list,
 };
 
-const names: Readonly<Record<string, 'save' | 'ls'>> = { save: 'save', ls: 'ls', list: 'ls', l: 'ls' };
+const SEE_HELP = 'write save or ls; --help tells more';
 
 /** @throws SnapshotError `usage`, and whatever the command throws */
 export async function run(argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   const flags = parseFlags(argv);
-  const [word, ...rest] = flags.words;
-  if (flags.version) {
-    const manifest = JSON.parse(readFileSync(new URL('../package.json', entry()), 'utf8')) as {
-      version: string;
-    };
-    terminal.stdout.write(`etcd-snapshot ${manifest.version} (Node ${process.version})\n`);
+  const [word, topic] = flags.words;
+  const show = (text: string): number => {
+    terminal.stdout.write(text);
     return 0;
-  }
-  if (word === undefined && flags.problems.length === 0) {
-    terminal.stdout.write(overview());
-    return 0;
-  }
+  };
+  if (flags.version) return show(`etcd-snapshot ${version()} (Node ${process.version})\n`);
+  if (argv.length === 0 || (word === undefined && flags.help)) return show(overview());
   if (word === 'help') {
-    const topic = names[rest[0] ?? ''];
-    terminal.stdout.write(topic === undefined ? overview() : helpOf(topic));
-    return 0;
+    const named = commandOf(topic);
+    return show(named === undefined ? overview() : helpOf(named));
   }
-  const command = names[word ?? ''];
+  const command = commandOf(word);
   if (command === undefined) {
-    const missing = { what: 'no command is given', cure: 'write save or ls; --help tells more' };
-    const unknown = {
-      what: `${JSON.stringify(word)} is no command`,
-      cure: 'write save or ls; --help tells more',
-    };
-    throw usage([word === undefined ? missing : unknown, ...flags.problems]);
+    const problem =
+      word === undefined
+        ? { what: 'no command is given', cure: SEE_HELP }
+        : { what: `${JSON.stringify(word)} is no command`, cure: suggestion(word) };
+    throw usage([problem, ...flags.problems]);
   }
-  if (flags.help) {
-    terminal.stdout.write(helpOf(command));
-    return 0;
-  }
+  if (flags.help) return show(helpOf(command));
   const config = resolveConfig(command, flags, {
     env: terminal.env,
     hostname: hostname(),
+    cwd: process.cwd(),
     exists: existsSync,
   });
   return (await commands[command]())(config, terminal, signal);
 }
 
-/** The program's own file, in src/ or dist/; the manifest lies one folder above either. */
-function entry(): string {
-  return new URL(`file://${process.argv[1] ?? ''}`).href;
+function commandOf(word: string | undefined): CommandName | undefined {
+  return word !== undefined && Object.hasOwn(commandWords, word) ? commandWords[word] : undefined;
+}
+
+function suggestion(word: string): string {
+  const near = closest(word, Object.keys(commandWords));
+  return distance(word, near) <= Math.min(2, word.length - 1) ? `did you mean ${near}?` : SEE_HELP;
+}
+
+/** The program's own file lies in src/ or dist/, the manifest one folder above either. */
+function version(): string {
+  const manifest: unknown = JSON.parse(
+    readFileSync(new URL('../package.json', pathToFileURL(process.argv[1] ?? '')), 'utf8'),
+  );
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest
+    ? String(manifest.version)
+    : 'unknown';
 }

@@ -2,10 +2,9 @@ import type { Config } from '../config/types.ts';
 import { createLogger } from '../logger.ts';
 import { locationUrl } from '../snapshot/snapshot.ts';
 import { describeError } from './error-text.ts';
+import { exitCodes } from './exit-codes.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './root.ts';
-
-const EXIT_NOT_EVERYWHERE = 3;
 
 /** `etcd-snapshot save`: progress and log lines on stderr, nothing on stdout. */
 export async function save(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
@@ -22,7 +21,6 @@ export async function save(config: Config, terminal: Terminal, signal: AbortSign
     );
   }
   for (const warning of result.warnings) logger.warn({}, describeError(warning, config.debug));
-  for (const failure of result.failures)
-    logger.error({ code: failure.code }, describeError(failure, config.debug));
-  return result.failures.length === 0 ? 0 : EXIT_NOT_EVERYWHERE;
+  for (const failure of result.failures) logger.error({}, describeError(failure, config.debug));
+  return result.failures.length === 0 ? exitCodes.done : exitCodes.notEverywhere;
 }

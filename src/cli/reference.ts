@@ -1,0 +1,72 @@
+import { type CommandName, commandWords, type Option, options } from '../config/options.ts';
+import { exitCodeMeanings } from './exit-codes.ts';
+import { examples, sections, summaries } from './help.ts';
+
+/** The content of `docs/cli.md`, in Markdown, from the same tables as the help. */
+export function cliReference(): string {
+  const names = Object.keys(summaries) as CommandName[];
+  return `# Command line
+
+<!-- Made from the option table by \`node scripts/docs.ts\`; edit the table, not this file. -->
+
+\`etcd-snapshot <command> [flags]\`, on the node whose etcd is meant. Flags stand before or after the command, as \`--flag=value\` or
+\`--flag value\`; a boolean takes its value only with \`=\`. A flag beats the environment, the environment beats the default; an empty
+value counts as none. Everything that is wrong is reported at once, before anything is begun.
+
+Log lines and the progress bar go to stderr, data to stdout. Without a terminal there is no progress bar.
+Both spellings of a flag mean the same; given with different values they are refused.
+
+${names.map(commandPart).join('\n')}
+## Exit codes
+${table(
+  ['code', 'meaning'],
+  [...exitCodeMeanings].map(([code, meaning]) => [String(code), meaning]),
+)}`;
+}
+
+function commandPart(name: CommandName): string {
+  const aliases = Object.keys(commandWords).filter((word) => commandWords[word] === name && word !== name);
+  const also = aliases.length === 0 ? '' : ` Also: ${aliases.map((alias) => `\`${alias}\``).join(', ')}.`;
+  const parts = sections.map((section) => {
+    const rows = options.filter((option) => option.section === section && option.commands.includes(name));
+    return rows.length === 0
+      ? ''
+      : `\n### ${section}\n${table(['flag', 'environment', 'default', 'meaning'], rows.map(row))}`;
+  });
+  return `## ${name}
+
+${summaries[name]}.${also}
+
+\`\`\`sh
+${examples[name].join('\n')}
+\`\`\`
+${parts.join('')}`;
+}
+
+function row(option: Option): string[] {
+  const flags = [
+    `--${option.flag}`,
+    ...(option.alias === undefined ? [] : [`--${option.alias}`]),
+    ...(option.short === undefined ? [] : [`-${option.short}`]),
+  ];
+  return [
+    flags.map((flag) => `\`${flag}\``).join(' '),
+    (option.env ?? []).map((name) => `\`${name}\``).join(', '),
+    option.default === undefined ? (option.type === 'boolean' ? 'false' : '') : cell(option.default),
+    cell(option.help),
+  ];
+}
+
+function cell(text: string): string {
+  return text.replaceAll('<', '&lt;').replaceAll('|', '\\|');
+}
+
+/** Padded as the formatter pads tables, so that it leaves the file alone. */
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) =>
+    Math.max(3, title.length, ...rows.map((cells) => (cells[column] ?? '').length)),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((text, column) => text.padEnd(widths[column] ?? 0)).join(' | ')} |\n`;
+  return `\n${line(header)}${line(widths.map((width) => '-'.repeat(width)))}${rows.map(line).join('')}`;
+}
