@@ -25,6 +25,27 @@ export function bytesOf(buffer: Uint8Array): SnapshotBytes {
   };
 }
 
+/** Bytes that grow by a step with each look at them, as a file does that is still written, and are proven at the end. */
+function growingBytes(buffer: Uint8Array, step: number): SnapshotBytes {
+  const proof = Promise.withResolvers<number>();
+  let grown = 0;
+  return {
+    ...bytesOf(buffer),
+    // As with a compressed snapshot: an upper bound.
+    expectedSize: buffer.length + 1000,
+    proven: proof.promise,
+    async read(into, position, signal) {
+      while (grown < Math.min(position + into.length, buffer.length)) {
+        signal.throwIfAborted();
+        await new Promise((resolve) => setImmediate(resolve));
+        grown += step;
+        if (grown >= buffer.length) proof.resolve(buffer.length);
+      }
+      return bytesOf(buffer).read(into, position, signal);
+    },
+  };
+}
+
 /** Bytes that come to an end without proof: all can be read, and then it turns out that they are worth nothing. */
 function brokenBytes(buffer: Uint8Array, reason: Error): SnapshotBytes {
   const proven = Promise.reject(reason);
@@ -100,6 +121,13 @@ export function describeStore(what: string, makeStore: () => Promise<StoreUnderT
       expect(await store.stat(snapshotName, never)).toEqual(snapshot);
       expect(await store.list(never)).toEqual([snapshot]);
       expect((await collect(await store.open(snapshotName, never))).equals(bytes)).toBe(true);
+    });
+
+    it('follows bytes that are still growing, to a size that was only guessed', async () => {
+      const bytes = snapshotBytes(5000);
+      const { snapshot } = await store.put(uploadOf(name, growingBytes(bytes, 100_000)), never);
+      expect(snapshot.size).toBe(bytes.length);
+      expect((await collect(await store.open(name, never))).equals(bytes)).toBe(true);
     });
 
     it('gives back a part of it', async () => {
