@@ -122,6 +122,20 @@ describe('resolveConfig', () => {
     expect(resolve(['--dir=/s', '--name=Pre_Upgrade']).snapshotName).toBe('Pre_Upgrade');
   });
 
+  it('lets one set of flags stand before both commands', () => {
+    expect(resolve(['--dir=/s', '--etcd-servers=https://h:2379', '--name=x'], bare, 'ls').snapshotDir).toBe(
+      '/s',
+    );
+  });
+
+  it('takes --s3=false as meant, whatever S3 flags there are', () => {
+    expect(resolve(['--dir=/s', '--s3=false', '--s3-bucket=b']).s3).toBeUndefined();
+  });
+
+  it('refuses a node whose records would pass for copies on S3', () => {
+    expect(problemsOf(['--dir=/s', '--node-name=s3']).message).toContain('--node-name "s3"');
+  });
+
   it('needs nothing of etcd to list', () => {
     expect(resolve(['--dir=/s', '-o', 'yaml'], bare, 'ls').output).toBe('yaml');
   });

@@ -27,8 +27,10 @@ const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
 export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around: Surroundings): Config {
   const problems: Problem[] = [...flags.problems];
   const given = withEnvironment(command, flags.given, around, problems);
+  // One set of flags may stand before every command: what only `save` needs does not disturb the others.
   for (const option of options) {
-    if (flags.given[option.key] !== undefined && !option.commands.includes(command)) {
+    const fits = option.commands.includes(command) || option.commands.includes('save');
+    if (flags.given[option.key] !== undefined && !fits) {
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
@@ -83,9 +85,13 @@ export function usage(problems: readonly Problem[]): SnapshotError {
     many ? `${problems.length} things are wrong with the command line` : (problems[0]?.what ?? ''),
     {
       ...(many ? { why: problems.map(({ what, cure }) => `\n  - ${what}: ${cure}`).join('') } : {}),
-      hint: many ? 'Correct them, or see --help.' : `${problems[0]?.cure ?? ''}.`,
+      hint: many ? 'Correct them, or see --help.' : sentence(problems[0]?.cure ?? ''),
     },
   );
+}
+
+function sentence(cure: string): string {
+  return cure.endsWith('?') ? cure : `${cure}.`;
 }
 
 /** An empty value counts as none, so that a script may pass an unset variable; only a name is never guessed. */
@@ -109,7 +115,8 @@ function withEnvironment(command: string, flags: Given, around: Surroundings, pr
 }
 
 function checkNames(base: string, nodeName: string, compressed: boolean, problems: Problem[]): void {
-  const ofNode = nameProblem(nodeName);
+  const ofNode =
+    nodeName === 's3' ? 'records of that node would pass for copies on S3' : nameProblem(nodeName);
   if (ofNode !== undefined) {
     problems.push({ what: `--node-name ${shown(nodeName)}: ${ofNode}`, cure: 'give the name of the node' });
   }
