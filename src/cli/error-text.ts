@@ -4,7 +4,8 @@ import { isSnapshotError } from '../errors.ts';
 export function describeError(error: Error, debug: boolean): string {
   const lines = [error.message];
   if (isSnapshotError(error)) {
-    if (error.why !== undefined) lines.push(`  why: ${error.why}`);
+    if (error.why !== undefined)
+      lines.push(error.why.startsWith('\n') ? `  why:${error.why}` : `  why: ${error.why}`);
     if (error.hint !== undefined) lines.push(`  do:  ${error.hint}`);
     if (debug) lines.push(`  code: ${error.code}${error.retryable ? ', worth another try' : ''}`);
   }

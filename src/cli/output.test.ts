@@ -44,6 +44,12 @@ describe('formatSnapshots', () => {
     });
   });
 
+  it('disarms names that would steer the terminal', () => {
+    const text = formatSnapshots([{ ...local, name: 'x\u001b[2J' }], 'table', 'k3s');
+    expect(text).not.toContain('\u001b');
+    expect(text).toContain('x?[2J');
+  });
+
   it('indents JSON by four', () => {
     expect(formatSnapshots([], 'json', 'k3s')).toContain('\n    "kind": "List"');
   });

@@ -2,8 +2,13 @@ import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { createProgress } from './progress.ts';
 
-function terminal(isTTY: boolean): { out: PassThrough & { isTTY: boolean }; text: () => string } {
-  const out = Object.assign(new PassThrough(), { isTTY });
+interface FakeTerminal {
+  readonly out: PassThrough & { isTTY: boolean; columns?: number };
+  readonly text: () => string;
+}
+
+function terminal(isTTY: boolean, columns?: number): FakeTerminal {
+  const out = Object.assign(new PassThrough(), { isTTY, ...(columns === undefined ? {} : { columns }) });
   return { out, text: () => String(out.read() ?? '') };
 }
 
@@ -21,6 +26,26 @@ describe('createProgress', () => {
     expect(drawn).toContain('S3   0.0 MB of 100.0 MB (0 %)');
     progress.clear();
     expect(text()).toBe('\u001b[2A\u001b[J');
+  });
+
+  it('redraws in place, and not more often than eyes can follow', () => {
+    let now = 0;
+    const { out, text } = terminal(true);
+    const progress = createProgress(out, () => now);
+    progress.show({ store: 'local', bytes: 0, total: 10 });
+    text();
+    now = 50;
+    progress.show({ store: 'local', bytes: 1, total: 10 });
+    expect(text()).toBe('');
+    now = 150;
+    progress.show({ store: 'local', bytes: 2, total: 10 });
+    expect(text().startsWith('\u001b[1A\u001b[Jdisk')).toBe(true);
+  });
+
+  it('never draws a line that wraps, which could not be cleared', () => {
+    const { out, text } = terminal(true, 20);
+    createProgress(out, () => 0).show({ store: 'local', bytes: 50e6, total: 100e6 });
+    expect(text().trimEnd().length).toBeLessThan(20);
   });
 
   it('says nothing in a pipe', () => {

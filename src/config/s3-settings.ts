@@ -15,7 +15,8 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
  */
 export function resolveS3(given: Given, flags: Given, problems: Problem[]): S3Settings | undefined {
   if (parseBoolean(given.s3 ?? 'false') !== true) {
-    for (const option of options) {
+    // `--s3=false` switches off on purpose what else is there.
+    for (const option of given.s3 === undefined ? options : []) {
       if (option.section !== 'S3' || option.key === 's3' || flags[option.key] === undefined) continue;
       problems.push({ what: `--${option.flag} is given, but S3 is off`, cure: 'add --s3' });
     }
