@@ -68,8 +68,8 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     }
   };
   const translate: S3Connection['translate'] = (error, operation, doing) => {
-    const { endpoint, bucket, region } = settings;
-    return fromS3Error(error, { doing, operation, endpoint, bucket, region, now: clock.now() });
+    const { endpoint, bucket, region, insecure } = settings;
+    return fromS3Error(error, { doing, operation, endpoint, bucket, region, insecure, now: clock.now() });
   };
   return {
     settings,

@@ -3,7 +3,7 @@ import { abortError, SnapshotError } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-errors.ts';
-import { headObject } from './s3-list.ts';
+import { assertBucket, headObject, type ObjectHead } from './s3-list.ts';
 
 interface Body extends AsyncIterable<Uint8Array> {
   destroy(error?: Error): unknown;
@@ -21,7 +21,7 @@ export async function openObject(
   signal: AbortSignal,
   range: ByteRange | undefined,
 ): Promise<AsyncIterable<Uint8Array>> {
-  const head = await s3.timed(doing, signal, (inner) => headObject(s3, key, doing, inner));
+  const head = await s3.timed(doing, signal, (inner) => findObject(s3, key, doing, inner));
   if (head === undefined) {
     throw new SnapshotError('not-found', doing, {
       why: `there is no such object in bucket ${s3.settings.bucket}`,
@@ -31,6 +31,17 @@ export async function openObject(
   const start = range?.start ?? 0;
   const end = Math.min(range?.end ?? head.size, head.size);
   return download(s3, { key, etag: head.etag, doing, start, end }, signal);
+}
+
+async function findObject(
+  s3: S3Connection,
+  key: string,
+  doing: string,
+  signal: AbortSignal,
+): Promise<ObjectHead | undefined> {
+  const head = await headObject(s3, key, doing, signal);
+  if (head === undefined) await assertBucket(s3, doing, signal);
+  return head;
 }
 
 interface Wanted {

@@ -10,6 +10,8 @@ export interface S3Call {
   readonly endpoint: string;
   readonly bucket: string;
   readonly region: string;
+  /** Plain http. */
+  readonly insecure: boolean;
   /** For the clock comparison. */
   readonly now: Date;
 }
@@ -96,11 +98,14 @@ const slow: Translation = {
 const BY_NAME: Readonly<Record<string, Translation>> = {
   InvalidAccessKeyId: wrongKey,
   InvalidClientTokenId: wrongKey,
+  XAdminUserNotFound: wrongKey,
   SignatureDoesNotMatch: wrongSecret,
   AccessDenied: denied,
   AllAccessDisabled: denied,
   NoSuchBucket: noBucket,
   NoSuchKey: noObject,
+  NotFound: noObject,
+  NoSuchUpload: noObject,
   SlowDown: later,
   SlowDownRead: later,
   SlowDownWrite: later,
@@ -149,7 +154,11 @@ const away: Translation = {
 const cut: Translation = {
   code: 'unavailable',
   why: (call) => `${call.endpoint} broke the connection off`,
-  hint: 'Try again; if it stays so, check the server and what stands between.',
+  // A TLS port may answer plain http with nothing at all.
+  hint: (call) =>
+    call.insecure
+      ? 'Try again; if it stays so, leave out --s3-insecure, for the server may speak TLS.'
+      : 'Try again; if it stays so, check the server and what stands between.',
   retryable: true,
 };
 
@@ -226,16 +235,19 @@ function translate(error: unknown, failure: Failure): Translation | undefined {
   const code = systemCode(error) ?? '';
   if (code.startsWith('ERR_SSL_')) return notTls;
   if (code.startsWith('HPE_')) return notHttp;
-  return byStatus(failure.status);
+  return byStatus(failure);
 }
 
+/** What the SDK calls an error whose answer has no body. */
+const NAMELESS: readonly string[] = ['UnknownError', 'Unknown', 'Error'];
+
 /** HEAD answers and proxies tell nothing but a status. */
-function byStatus(status: number | undefined): Translation | undefined {
+function byStatus({ name, status }: Failure): Translation | undefined {
   if (status === undefined) return undefined;
   if (status === 429 || status >= 500) return later;
   if (status === 401) return wrongKey;
   if (status === 403) return denied;
-  if (status === 404) return noObject;
+  if (status === 404 && NAMELESS.includes(name)) return noObject;
   if (status === 301 || status === 307) return wrongRegion;
   return status === 400 ? notHttp : undefined;
 }

@@ -1,10 +1,10 @@
-import { HeadBucketCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../config/types.ts';
 import { isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { S3Location, Snapshot } from '../snapshot/snapshot.ts';
 import type { S3Connection } from './s3-client.ts';
-import { s3Url, snapshotKey } from './s3-keys.ts';
+import { folderPrefix, s3Url, snapshotKey } from './s3-keys.ts';
 import { fromUserMetadata } from './s3-metadata.ts';
 
 export interface ObjectHead {
@@ -65,10 +65,11 @@ export async function headObject(
   }
 }
 
-/** A missing object and a missing bucket look the same to HEAD. @throws SnapshotError `not-found` when it is the bucket */
+/** To HEAD a missing object, a missing bucket and some wrong keys look the same: this call tells. @throws SnapshotError */
 export async function assertBucket(s3: S3Connection, doing: string, signal: AbortSignal): Promise<void> {
-  await s3.call('ListBucket', doing, signal, (client, options) =>
-    client.send(new HeadBucketCommand({ Bucket: s3.settings.bucket }), options),
+  const input = { Bucket: s3.settings.bucket, Prefix: folderPrefix(s3.settings), MaxKeys: 1 };
+  await s3.call('ListObjectsV2', doing, signal, (client, options) =>
+    client.send(new ListObjectsV2Command(input), options),
   );
 }
 

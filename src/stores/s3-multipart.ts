@@ -79,7 +79,7 @@ export async function completeUpload(
 }
 
 /** ETag of an object made of parts whose ETags are MD5 sums; undefined for servers whose are not. */
-function etagOfParts(parts: readonly CompletedPart[]): string | undefined {
+export function etagOfParts(parts: readonly CompletedPart[]): string | undefined {
   const sums = createHash('md5');
   for (const part of parts) {
     const hex = /^"?([0-9a-f]{32})"?$/i.exec(part.ETag ?? '')?.[1];
