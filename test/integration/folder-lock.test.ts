@@ -28,7 +28,7 @@ interface Contender extends AsyncDisposable {
 
 /** A process of its own that contends for the folder; behind `wrapper`, in namespaces of its own. */
 async function contender(dir: string, wrapper: readonly string[] = []): Promise<Contender> {
-  const [command = process.execPath, ...args] = [...wrapper, process.execPath, script, dir];
+  const [command, ...args] = [...wrapper, process.execPath, script, dir] as const;
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
