@@ -31,6 +31,8 @@ export interface ControlPlane extends AsyncDisposable {
   /** The same kubeconfig with another server address, for fronts. */
   kubeconfigVia(url: string): Promise<string>;
   kill(signal: NodeJS.Signals): void;
+  /** Ends the API server and starts it again on the same port and etcd. */
+  restart(): Promise<void>;
 }
 
 export interface ControlPlaneOptions {
@@ -52,13 +54,16 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   await writeFile(signingKey, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
   const [port] = await freePorts(1);
   const url = `https://127.0.0.1:${port}`;
-  const server: Server = await startServer({
-    name: 'kube-apiserver',
-    command: await toolPath('kube-apiserver'),
-    args: apiServerFlags(etcd, ca, serving, signingKey, port ?? 0),
-    logFile: join(scratch.path, 'kube-apiserver.log'),
-    ready: () => isReady(url, ca, admin),
-  });
+  const apiServer = await toolPath('kube-apiserver');
+  const start = (): Promise<Server> =>
+    startServer({
+      name: 'kube-apiserver',
+      command: apiServer,
+      args: apiServerFlags(etcd, ca, serving, signingKey, port ?? 0),
+      logFile: join(scratch.path, 'kube-apiserver.log'),
+      ready: () => isReady(url, ca, admin),
+    });
+  let server = await start();
 
   const kubectlPath = await toolPath('kubectl');
   let written = 0;
@@ -94,6 +99,10 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     },
     kubeconfigVia: (other) => write(other, adminUser),
     kill: (signal) => server.kill(signal),
+    async restart() {
+      await server[Symbol.asyncDispose]();
+      server = await start();
+    },
     async [Symbol.asyncDispose]() {
       await server[Symbol.asyncDispose]();
       await etcd[Symbol.asyncDispose]();

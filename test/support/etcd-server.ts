@@ -1,13 +1,17 @@
-import { randomBytes } from 'node:crypto';
+import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Etcd3 } from 'etcd3';
 import type { EtcdSettings } from '../../src/config/types.ts';
 import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { toolPath } from '../tools/toolbox.ts';
 import { type Authority, certificateAuthority, type Pair } from './certificates.ts';
+import { kubernetesLikeValues } from './filling.ts';
 import { freePorts, type Server, sleep, startServer } from './processes.ts';
 import { scratchDir } from './scratch.ts';
+
+const run = promisify(execFile);
 
 export interface EtcdOptions {
   readonly version?: '3.5' | '3.6';
@@ -23,6 +27,7 @@ export interface EtcdMember {
   readonly name: string;
   readonly pid: number;
   readonly endpoint: string;
+  readonly peerUrl: string;
   readonly dataDir: string;
   kill(signal: NodeJS.Signals): void;
 }
@@ -112,6 +117,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
     members: plans.map((member, at) => ({
       name: member.name,
       endpoint: member.clientUrl,
+      peerUrl: member.peerUrl,
       dataDir: member.dataDir,
       pid: servers[at]?.pid ?? -1,
       kill: (signal) => servers[at]?.kill(signal),
@@ -124,7 +130,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
     fill: (bytes) => fill(put, bytes),
     async addLearner() {
       const member = await plan('learner');
-      await etcd3.cluster.memberAdd({ peerURLs: [member.peerUrl], isLearner: true } as never);
+      await addLearnerMember(settings(endpoints), member.peerUrl);
       servers.push(await start(member, [...plans, member], 'existing'));
       return member.clientUrl;
     },
@@ -185,25 +191,34 @@ async function answers(settings: EtcdSettings, needsLeader: boolean): Promise<bo
   }
 }
 
+/** Young clusters of several refuse at first: their members must have been connected for five seconds. */
+async function addLearnerMember(settings: EtcdSettings, peerUrl: string): Promise<void> {
+  const etcdctl = await toolPath('etcdctl');
+  const { endpoints, caFile, certFile, keyFile } = settings;
+  const tls = caFile === undefined ? [] : [`--cacert=${caFile}`, `--cert=${certFile}`, `--key=${keyFile}`];
+  const args = ['member', 'add', 'learner', '--learner', `--peer-urls=${peerUrl}`];
+  for (let left = 60; ; left -= 1) {
+    try {
+      await run(etcdctl, [...args, `--endpoints=${endpoints.join()}`, ...tls]);
+      return;
+    } catch (error) {
+      if (left === 0) throw error;
+      await sleep(500);
+    }
+  }
+}
+
+/** Values of 768 KiB, a few under way at a time. */
 async function fill(put: (key: string, value: Buffer) => Promise<void>, bytes: number): Promise<void> {
   const valueBytes = 768 * 1024;
-  const pod = {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { labels: { app: 'web' } },
-    spec: { nodeName: 'node-1' },
-  };
-  const text = Buffer.from(JSON.stringify(pod).repeat(Math.ceil(valueBytes / 2 / 80))).subarray(
-    0,
-    valueBytes / 2,
-  );
+  const next = kubernetesLikeValues(valueBytes);
   const count = Math.ceil(bytes / valueBytes);
-  let next = 0;
+  let at = 0;
   const worker = async () => {
-    while (next < count) {
-      const at = next;
-      next += 1;
-      await put(`/registry/fill/${at}`, Buffer.concat([text, randomBytes(valueBytes / 2)]));
+    while (at < count) {
+      const key = `/registry/fill/${String(at).padStart(6, '0')}`;
+      at += 1;
+      await put(key, next());
     }
   };
   await Promise.all([worker(), worker(), worker(), worker()]);

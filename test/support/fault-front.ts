@@ -17,6 +17,8 @@ export type Fault =
   | { readonly cutAfterResponseBytes: number }
   | { readonly bytesPerSecond: number }
   | { readonly delayMs: number }
+  /** The server's clock as the client sees it: the Date of the answer, off by so much. */
+  | { readonly clockOffByMs: number }
   | 'hang';
 
 export interface FaultFront extends AsyncDisposable {
@@ -57,7 +59,7 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
       const proxied = forward(
         { host: upstream.hostname, port: upstream.port, method, path, headers },
         (answer) => {
-          outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+          outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
           if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
             answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
           } else {
@@ -97,6 +99,11 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function clock(fault: Fault | undefined): { date?: string } {
+  if (fault === undefined || typeof fault === 'string' || !('clockOffByMs' in fault)) return {};
+  return { date: new Date(Date.now() + fault.clockOffByMs).toUTCString() };
 }
 
 /** Lets so many bytes pass and then breaks the connection. */

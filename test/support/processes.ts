@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 
 /** Every server that this process started and that still runs; ended with it, whatever ends it. */
 const running = new Set<ChildProcess>();
+let guard: ChildProcess | undefined;
 
 function endAll(): void {
   for (const child of running) child.kill('SIGKILL');
@@ -14,6 +15,32 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     endAll();
     process.exit(130);
   });
+}
+
+/**
+ * Keeps a list of the servers outside of this process. When its input ends, because this process is gone and be it by SIGKILL,
+ * it ends those that are left, each by its id; a session of its own keeps Ctrl-C in the terminal from ending it first.
+ */
+const GUARD = `
+left=' '
+while read -r sign pid; do
+  case $sign in
+    +) left="$left$pid " ;;
+    -) left="\${left%% $pid *} \${left#* $pid }" ;;
+  esac
+done
+for pid in $left; do kill -9 "$pid" 2>/dev/null; done
+`;
+
+function tellGuard(sign: '+' | '-', pid: number | undefined): void {
+  if (pid === undefined) return;
+  if (guard === undefined) {
+    guard = spawn('sh', ['-c', GUARD], { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+    guard.unref();
+    // It must not keep a finished run from ending.
+    if (guard.stdin !== null && 'unref' in guard.stdin) (guard.stdin as Socket).unref();
+  }
+  guard.stdin?.write(`${sign} ${pid}\n`);
 }
 
 export interface ServerSpec {
@@ -44,9 +71,11 @@ export async function startServer(spec: ServerSpec): Promise<Server> {
   });
   closeSync(log);
   running.add(child);
+  tellGuard('+', child.pid);
   const exited = new Promise<void>((resolve) => {
     child.once('close', () => {
       running.delete(child);
+      tellGuard('-', child.pid);
       resolve();
     });
   });

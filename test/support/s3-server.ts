@@ -24,6 +24,8 @@ export interface S3Server extends AsyncDisposable {
   readonly secretKey: string;
   /** Undefined for plain http. */
   readonly ca: Authority | undefined;
+  /** Undefined for plain http. */
+  readonly caFile: string | undefined;
   createBucket(name: string): Promise<void>;
   settings(bucket: string, folder?: string): S3Settings;
   /** A plain SDK client, to look behind our own. */
@@ -58,6 +60,7 @@ export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise
     accessKey: ACCESS_KEY,
     secretKey: SECRET_KEY,
     ca,
+    caFile: ca?.caFile,
     async createBucket(name) {
       await client.send(new CreateBucketCommand({ Bucket: name }));
     },

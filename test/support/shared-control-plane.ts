@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node';
+import { provideTools, toolSets } from '../tools/toolbox.ts';
 import { startControlPlane } from './control-plane.ts';
 
 declare module 'vitest' {
@@ -10,6 +11,8 @@ declare module 'vitest' {
 
 /** One control plane for the whole run: starting one takes seconds, and most tests only need a corner of it. */
 export async function setup(project: TestProject): Promise<() => PromiseLike<void>> {
+  // Here and not in the first test that needs one: a build from nothing outlasts the time of a test.
+  await provideTools(toolSets['--test']);
   const plane = await startControlPlane();
   project.provide('kubeconfig', plane.kubeconfig);
   return () => plane[Symbol.asyncDispose]();

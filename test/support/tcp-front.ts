@@ -10,6 +10,8 @@ export interface TcpFront extends AsyncDisposable {
   throttle(bytesPerSecond: number): void;
   /** From now on nothing passes, in neither direction, but connections stay open. */
   hang(): void;
+  /** Resets every open connection at once. */
+  reset(): void;
   /** From now on everything passes unhindered. */
   heal(): void;
 }
@@ -68,6 +70,9 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
     },
     hang: () => {
       rule = { kind: 'hang' };
+    },
+    reset: () => {
+      for (const socket of sockets) socket.resetAndDestroy();
     },
     heal: () => {
       rule = { kind: 'pass' };

@@ -52,12 +52,12 @@ const tools = {
 export type ToolName = keyof typeof tools;
 
 const all = Object.keys(tools) as ToolName[];
-const sets: Readonly<Record<string, readonly ToolName[]>> = {
+export const toolSets = {
   '--demo': ['etcd', 'etcdctl', 'versitygw', 'kube-apiserver', 'kubectl'],
   '--test': all.filter((name) => name !== 'rclone'),
   '--bench': ['etcd', 'etcdctl', 'versitygw', 'rclone', 'gozip'],
   '--all': all,
-};
+} as const satisfies Record<string, readonly ToolName[]>;
 
 const run = promisify(execFile);
 const cacheRoot = join(
@@ -68,34 +68,61 @@ const cacheRoot = join(
 
 /** Path of the binary, building it first when the cache has none. @throws Error when Go is missing or a build fails */
 export async function toolPath(name: ToolName): Promise<string> {
+  return (await provide(name)).binary;
+}
+
+/** Builds what the cache lacks of these tools, one after the other: the linker alone fills a small machine's memory. */
+export async function provideTools(
+  names: Iterable<ToolName>,
+  say: (line: string) => void = () => undefined,
+): Promise<void> {
+  for (const name of names) {
+    const { binary, reused } = await provide(name);
+    say(`    ${name}: ${reused ? 'reused' : 'built'}, ${binary}`);
+  }
+}
+
+async function provide(name: ToolName): Promise<{ binary: string; reused: boolean }> {
   const tool: Tool = tools[name];
   const folder = fileURLToPath(new URL(`./${tool.module}/`, import.meta.url));
   const flags = ['-trimpath', '-ldflags', `-s -w ${tool.ldflags ?? ''}`.trim()];
   const directory = join(cacheRoot, `${tool.module}-${await fingerprint(folder, flags)}`);
   const binary = join(directory, name);
-  if (await exists(binary)) return binary;
+  if (await exists(binary)) return { binary, reused: true };
   process.stderr.write(`    building ${name} (about ${tool.seconds} s, once)\n`);
   await mkdir(directory, { recursive: true });
   // Two builds at once may not see each other's half-written binary: each builds aside, and renaming is atomic.
   const aside = await mkdtemp(join(directory, '.build-'));
   try {
-    await run('go', ['build', ...flags, '-o', join(aside, name), tool.package], {
+    await go(['build', ...flags, '-o', join(aside, name), tool.package], folder);
+    await rename(join(aside, name), binary);
+  } finally {
+    await rm(aside, { recursive: true, force: true });
+  }
+  return { binary, reused: false };
+}
+
+/** Runs Go in the folder of a module. @throws Error with what Go said */
+async function go(args: readonly string[], folder: string): Promise<string> {
+  try {
+    const { stdout } = await run('go', args, {
       cwd: folder,
       env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' },
       maxBuffer: 64 * 1024 * 1024,
     });
-    await rename(join(aside, name), binary);
+    return stdout.trim();
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    throw missing ? new Error('Go is missing: install it (1.26 or newer) first', { cause: error }) : error;
-  } finally {
-    await rm(aside, { recursive: true, force: true });
+    if (!missing) throw error;
+    throw new Error('Go is missing, which builds the test servers: install Go 1.26 or newer', {
+      cause: error,
+    });
   }
-  return binary;
 }
 
 async function fingerprint(folder: string, flags: readonly string[]): Promise<string> {
-  const hash = createHash('sha256').update([process.arch, ...flags].join('\0'));
+  const target = await go(['env', 'GOVERSION', 'GOOS', 'GOARCH'], folder);
+  const hash = createHash('sha256').update([target, ...flags].join('\0'));
   for (const file of ['go.mod', 'go.sum', 'main.go']) {
     if (await exists(join(folder, file))) hash.update(await readFile(join(folder, file)));
   }
@@ -110,14 +137,16 @@ async function exists(path: string): Promise<boolean> {
 }
 
 async function main(args: readonly string[]): Promise<void> {
+  const sets: Readonly<Record<string, readonly ToolName[]>> = toolSets;
   const wanted = new Set<ToolName>();
   for (const arg of args) {
     const named = sets[arg] ?? all.filter((name) => name === arg);
-    if (named.length === 0)
+    if (named.length === 0) {
       throw new Error(`${arg} is no tool; there are ${[...Object.keys(sets), ...all].join(' ')}`);
+    }
     for (const name of named) wanted.add(name);
   }
-  for (const name of wanted) process.stdout.write(`    ${name}: ${await toolPath(name)}\n`);
+  await provideTools(wanted, (line) => process.stdout.write(`${line}\n`));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));
