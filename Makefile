@@ -48,6 +48,7 @@ clean: ## Remove what was built here; the cache of tools stays
 
 $(STAMP): package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js with npm (any version from 20 on) first' >&2; exit 1; }
-	@echo '==> npm ci: dependencies, and the Node that runs everything (half a minute)'
-	@npm ci --no-audit --no-fund --loglevel=error
+	@echo '==> npm install: dependencies, as the lock file has them, and the Node that runs everything (half a minute)'
+	@# Not npm ci: npm 11 leaves packages of other platforms out of the lock file, and its ci then misses them.
+	@npm install --no-audit --no-fund --loglevel=error
 	@touch $@
