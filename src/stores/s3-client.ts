@@ -23,6 +23,16 @@ export interface S3CallOptions {
   readonly abortSignal: AbortSignal;
 }
 
+/** The time of one operation, for work that has to wait for others in between. */
+export interface OperationClock {
+  /** Allows `settings.timeoutMs` from now on, again at each call; without effect after `begin`. */
+  touch(): void;
+  /** Stops the time while somebody else is waited for, until `touch`; without effect after `begin`. */
+  pause(): void;
+  /** Allows `settings.timeoutMs` from now on, for all that is left. The first call counts. */
+  begin(): void;
+}
+
 /** A bucket at an endpoint. */
 export interface S3Connection {
   readonly settings: S3Settings;
@@ -42,11 +52,11 @@ export interface S3Connection {
   translate(error: unknown, operation: string, doing: string): SnapshotError;
   /** Runs work that may take `settings.timeoutMs` in all. @throws SnapshotError `timeout` */
   timed<T>(doing: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
-  /** The same, for work that starts its own time: it runs from the first `start()`. */
-  timedFromStart<T>(
+  /** The same, for work that winds its own clock: no time runs before it does. */
+  timedByClock<T>(
     doing: string,
     signal: AbortSignal,
-    work: (signal: AbortSignal, start: () => void) => Promise<T>,
+    work: (signal: AbortSignal, clock: OperationClock) => Promise<T>,
   ): Promise<T>;
 }
 
@@ -55,15 +65,26 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
   const client = createClient(settings, tuning.stallMs ?? 30_000);
   const retries = (tuning.maxAttempts ?? 5) - 1;
   const minTimeout = tuning.firstRetryMs ?? 200;
-  const timedFromStart: S3Connection['timedFromStart'] = async (doing, signal, work) => {
+  const timedByClock: S3Connection['timedByClock'] = async (doing, signal, work) => {
     const deadline = new AbortController();
     let timer: NodeJS.Timeout | undefined;
-    const start = () => {
-      timer ??= setTimeout(() => deadline.abort(tookTooLong(doing, settings)), settings.timeoutMs);
+    let final = false;
+    const pause = () => {
+      if (!final) clearTimeout(timer);
+    };
+    const touch = () => {
+      if (final) return;
+      clearTimeout(timer);
+      timer = setTimeout(() => deadline.abort(tookTooLong(doing, settings)), settings.timeoutMs);
+    };
+    const begin = () => {
+      touch();
+      final = true;
     };
     try {
-      return await work(AbortSignal.any([signal, deadline.signal]), start);
+      return await work(AbortSignal.any([signal, deadline.signal]), { touch, pause, begin });
     } finally {
+      final = true;
       clearTimeout(timer);
     }
   };
@@ -102,10 +123,10 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
         throw signal.aborted ? abortError(signal) : error;
       }
     },
-    timedFromStart,
+    timedByClock,
     timed: (doing, signal, work) =>
-      timedFromStart(doing, signal, (inner, start) => {
-        start();
+      timedByClock(doing, signal, (inner, time) => {
+        time.begin();
         return work(inner);
       }),
   };

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { S3Settings } from '../config/types.ts';
-import { systemCode } from '../errors.ts';
+import { SnapshotError, systemCode } from '../errors.ts';
 import { snapshotKey } from './s3-keys.ts';
 
 /**
@@ -35,18 +35,29 @@ export async function noteUpload(dir: string, settings: S3Settings, name: string
   });
   return {
     begun: (uploadId) => appendFile(path, `${JSON.stringify({ uploadId })}\n`),
-    remove: () => rm(path, { force: true }),
+    remove: () => removeNote(path),
   };
 }
 
-/** The notes about this endpoint and bucket. A note that was cut off in mid-write counts as ours: its name tells the key. */
+/** @throws SnapshotError `io` */
+export async function removeNote(file: string): Promise<void> {
+  await rm(file, { force: true }).catch((cause: unknown) => {
+    throw new SnapshotError('io', `Cannot remove the note of an upload ${file}`, {
+      cause,
+      hint: 'Remove it by hand; it only names an upload that is over.',
+    });
+  });
+}
+
+/** The notes about this endpoint and bucket. A note that was cut off in mid-write counts as ours: its name tells the key. @throws SnapshotError `io` */
 export async function readNotes(dir: string, settings: S3Settings): Promise<readonly UploadNote[]> {
   const notes: UploadNote[] = [];
   for (const file of await filesIn(dir)) {
     const name = /^\.(.+)\.[0-9a-f]{12}\.upload$/.exec(file)?.[1];
     if (name === undefined) continue;
     const path = join(dir, file);
-    const [where, which] = (await readFile(path, 'utf8')).split('\n').map(parseLine);
+    const text = await readFile(path, 'utf8').catch((cause: unknown) => unreadable(path, cause));
+    const [where, which] = text.split('\n').map(parseLine);
     if (
       where !== undefined &&
       (where['endpoint'] !== settings.endpoint || where['bucket'] !== settings.bucket)
@@ -69,9 +80,15 @@ async function filesIn(dir: string): Promise<string[]> {
   try {
     return await readdir(dir);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
+    return systemCode(error) === 'ENOENT' ? [] : unreadable(dir, error);
   }
+}
+
+function unreadable(path: string, cause: unknown): never {
+  throw new SnapshotError('io', `Cannot read the notes of uploads ${path}`, {
+    cause,
+    hint: 'Run as a user who may read and write the snapshot folder.',
+  });
 }
 
 function parseLine(line: string): Record<string, unknown> | undefined {

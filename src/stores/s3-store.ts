@@ -4,7 +4,7 @@ import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { assertSnapshotName } from '../snapshot/naming.ts';
 import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
+import { connectS3, type OperationClock, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
 import { folderPrefix, nameOfKey, s3Url, sidecarKey, sidecarPrefix, snapshotKey } from './s3-keys.ts';
 import {
@@ -38,7 +38,8 @@ const HEADS_AT_ONCE = 8;
 
 /**
  * Snapshots as objects `<folder>/<name>` of one bucket, laid out as k3s does. Each method may take `settings.timeoutMs`;
- * for `put` the time runs from the first request on, not while it waits for the first bytes.
+ * for `put` that is the time after the bytes are proven, and before that between two parts: a snapshot that still grows
+ * is waited for as long as it takes.
  * @throws SnapshotError `usage` | `io` when the CA bundle of the settings is wrong
  */
 export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore {
@@ -51,9 +52,7 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
     async put(upload, signal) {
       assertSnapshotName(upload.name);
       const doing = `Cannot upload ${url(upload.name)}`;
-      return s3.timedFromStart(doing, signal, (inner, start) =>
-        put(s3, upload, options, doing, inner, start),
-      );
+      return s3.timedByClock(doing, signal, (inner, time) => put(s3, upload, options, doing, inner, time));
     },
     list: (signal) => s3.timed(listing(settings), signal, (inner) => list(s3, inner)),
     async stat(name, signal) {
@@ -98,7 +97,7 @@ async function put(
   options: S3StoreOptions,
   doing: string,
   signal: AbortSignal,
-  onStart: () => void,
+  time: OperationClock,
 ): Promise<StoredSnapshot> {
   const { settings } = s3;
   const key = snapshotKey(settings, upload.name);
@@ -114,7 +113,7 @@ async function put(
       partSize: partSizeFor(upload.bytes.expectedSize, options.partSize ?? DEFAULT_PART_SIZE),
       concurrency: options.concurrency ?? 2,
       journalDir: options.journalDir,
-      onStart,
+      time,
     },
     signal,
   );

@@ -1,6 +1,5 @@
-import { rm } from 'node:fs/promises';
 import type { S3Connection } from './s3-client.ts';
-import { readNotes } from './s3-journal.ts';
+import { readNotes, removeNote } from './s3-journal.ts';
 import { folderPrefix, isNameOfNode, nameOfKey, s3Url } from './s3-keys.ts';
 import { abortUpload, abortUploadsOf, listUploads } from './s3-multipart.ts';
 
@@ -25,7 +24,7 @@ export async function sweepUploads(
     // A process that died between begin and note, or whose begin was tried twice, left uploads that no note names.
     const others = await abortUploadsOf(s3, note.key, signal);
     if (named || others > 0) gone.push(`unfinished upload of ${s3Url(settings, note.key)}`);
-    await rm(note.file, { force: true });
+    await removeNote(note.file);
   }
   const prefix = folderPrefix(settings);
   const before = s3.clock.now().getTime() - OLD_ENOUGH_MS;

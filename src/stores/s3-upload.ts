@@ -1,7 +1,7 @@
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
 import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
-import type { S3Connection } from './s3-client.ts';
+import type { OperationClock, S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
 import { type Part, PartReader } from './s3-parts.ts';
@@ -30,8 +30,7 @@ export interface UploadPlan {
   readonly concurrency: number;
   /** Where to note the upload while it runs; undefined: nowhere. */
   readonly journalDir: string | undefined;
-  /** Called right before the first request. */
-  readonly onStart: () => void;
+  readonly time: OperationClock;
 }
 
 export interface Uploaded {
@@ -69,7 +68,7 @@ async function putWhole(
   const body = part?.body ?? Buffer.alloc(0);
   await provenSize(upload, plan, body.length, signal);
   const Metadata = await orAborted(plan.metadata(), signal);
-  plan.onStart();
+  plan.time.begin();
   const { key: Key, contentType: ContentType } = plan;
   const input = {
     Bucket: s3.settings.bucket,
@@ -98,21 +97,25 @@ async function putParts(
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
   try {
-    plan.onStart();
+    plan.time.touch();
+    void Promise.allSettled([upload.bytes.proven]).then(() => plan.time.begin());
     const begun = await beginUpload(s3, { ...plan, metadata: Metadata }, signal);
     uploadId = begun.uploadId;
     await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
+    plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
-    if (begun.attempts > 1) await abortUploadsOf(s3, plan.key, signal);
-    await note?.remove();
+    // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
+    await (begun.attempts > 1 ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
+      .then(() => note?.remove())
+      .catch((error: unknown) => warnings.push(asError(error)));
     return { size, etag, warnings };
   } catch (error) {
     if (uploadId !== undefined || !isSnapshotError(error, ...REFUSED)) {
       await dropParts(s3, plan.key, uploadId, note);
     } else {
-      await note?.remove();
+      await Promise.allSettled([note?.remove()]);
     }
     throw error;
   }
@@ -172,6 +175,12 @@ async function sendParts(
       part.release();
     }
   };
+  const nextPart = async () => {
+    plan.time.pause();
+    const part = await parts.reader.next(inner);
+    plan.time.touch();
+    return part;
+  };
   try {
     let next: Part | undefined = parts.first;
     while (next !== undefined) {
@@ -179,7 +188,7 @@ async function sendParts(
       if (inner.aborted) throw abortError(inner);
       const task: Promise<void> = send(next).finally(() => running.delete(task));
       running.add(task);
-      next = next === parts.first ? parts.second : await parts.reader.next(inner);
+      next = next === parts.first ? parts.second : await nextPart();
     }
   } catch (error) {
     failed.abort(error);

@@ -1,0 +1,91 @@
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { S3Settings } from '../../src/config/types.ts';
+import { createS3Store } from '../../src/stores/s3-store.ts';
+import { type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
+import { GrowingBytes, MIB, someBytes } from '../support/growing-bytes.ts';
+import { sleep } from '../support/processes.ts';
+import { openUploadsOf, until } from '../support/s3-looks.ts';
+import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
+import { scratchDir } from '../support/scratch.ts';
+import { uploadOf } from '../support/store-contract.ts';
+
+const BUCKET = 'snapshots';
+const NAME = 'on-demand-node-1-1730308816';
+const never = new AbortController().signal;
+const quick = { program: 'k3s', nodeName: 'node-1', partSize: 5 * MIB, firstRetryMs: 1 } as const;
+
+const isPart = (request: SeenRequest) => request.path.includes('partNumber=');
+const isBegin = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploads');
+const isUploadList = (request: SeenRequest) => request.method === 'GET' && request.path.includes('uploads');
+const denied = { status: 403, body: '<Error><Code>AccessDenied</Code><Message>no</Message></Error>' };
+
+describe.each(s3Kinds)('what an upload waits for, and what it does not depend on, on %s', (kind) => {
+  let s3: S3Server;
+  beforeAll(async () => {
+    s3 = await startS3({ kind });
+    await s3.createBucket(BUCKET);
+  });
+  afterAll(() => s3[Symbol.asyncDispose]());
+
+  const through = (front: FaultFront, folder: string): S3Settings => ({
+    ...s3.settings(BUCKET, folder),
+    endpoint: front.endpoint,
+  });
+
+  it('a snapshot that grows slower than --s3-timeout is waited for, before and after its last byte', async () => {
+    const store = createS3Store({ ...s3.settings(BUCKET, 'slow'), timeoutMs: 1_000 }, quick);
+    const bytes = new GrowingBytes(someBytes(16 * MIB));
+    const taken: number[] = [];
+    const done = store.put(uploadOf(NAME, bytes, { onProgress: (count) => taken.push(count) }), never);
+    bytes.grow(11 * MIB);
+    await until(() => taken.at(-1) === 10 * MIB);
+    await sleep(1_200);
+    bytes.grow(5 * MIB);
+    await sleep(1_200);
+    bytes.prove();
+    expect((await done).snapshot.size).toBe(16 * MIB);
+  });
+
+  it('a part that hangs while the snapshot still grows ends the upload', async () => {
+    await using front = await startFaultFront(s3.url);
+    front.setRule((request) => (isPart(request) ? 'hang' : undefined));
+    const store = createS3Store(through(front, 'stalled'), { ...quick, stallMs: 200, maxAttempts: 2 });
+    const bytes = new GrowingBytes(someBytes(16 * MIB));
+    const done = store.put(uploadOf(NAME, bytes), never);
+    bytes.grow(11 * MIB);
+    await expect(done).rejects.toMatchObject({ code: 'timeout' });
+    expect(await openUploadsOf(s3, BUCKET, `stalled/${NAME}`)).toEqual([]);
+  });
+
+  it('a finished upload stands although nobody may list what else was begun: a warning, and the note stays', async () => {
+    await using dir = await scratchDir();
+    await using front = await startFaultFront(s3.url);
+    let lost = false;
+    front.setRule((request) => {
+      if (isUploadList(request)) return denied;
+      if (!isBegin(request) || lost) return undefined;
+      lost = true;
+      return { cutAfterResponseBytes: 0 };
+    });
+    const store = createS3Store(through(front, 'denied'), { ...quick, journalDir: dir.path });
+    const { snapshot, warnings } = await store.put(
+      uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))),
+      never,
+    );
+    expect(warnings).toMatchObject([
+      { code: 'forbidden', hint: expect.stringContaining('ListMultipartUploads') },
+    ]);
+    expect(await store.stat(NAME, never)).toEqual(snapshot);
+    expect(await readdir(dir.path)).toHaveLength(1);
+  });
+
+  it('says what is wrong with the folder of the notes in its own words', async () => {
+    await using dir = await scratchDir();
+    const file = join(dir.path, 'file');
+    await writeFile(file, '');
+    const store = createS3Store(s3.settings(BUCKET, 'notes'), { ...quick, journalDir: file });
+    await expect(store.sweep(never)).rejects.toMatchObject({ name: 'SnapshotError', code: 'io' });
+  });
+});
