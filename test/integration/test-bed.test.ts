@@ -13,6 +13,7 @@ import { startControlPlane } from '../support/control-plane.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { kubernetesLikeValues } from '../support/filling.ts';
 import { s3Kinds, startS3 } from '../support/s3-server.ts';
+import { scratchDir } from '../support/scratch.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
@@ -59,7 +60,12 @@ describe('an etcd of the test bed', () => {
 describe('the processes of the test bed', () => {
   it.each(['SIGTERM', 'SIGKILL'] as const)('end with their runner, even by %s', async (signal) => {
     const program = fileURLToPath(new URL('../support/leave-a-server.ts', import.meta.url));
-    const runner = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    // What a killed runner leaves on disk, nobody removes: let it be in a folder that this test removes.
+    await using scratch = await scratchDir('runner-');
+    const runner = spawn(process.execPath, [program], {
+      env: { ...process.env, TMPDIR: scratch.path },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const [told] = (await once(runner.stdout, 'data')) as [Buffer];
     const pid = Number(String(told));
     expect(await commandOf(pid)).toContain('etcd');
