@@ -267,8 +267,31 @@ describe('saveSnapshot', () => {
     const save = saveSnapshot({ ...parts, folder: clockwork, remote }, request, quiet, interrupt.signal);
     await expect(save).rejects.toMatchObject({
       code: 'aborted',
-      why: expect.stringContaining(`whole (${name})`),
+      message: 'Interrupted during the upload to S3',
+      why: `whole for certain: file:///snapshots/${name}`,
     });
     expect(recorded).toEqual([]);
+  });
+
+  it.each([
+    { what: 'while the records are made: says which copies are whole', done: false },
+    { what: 'when everything is done: a success all the same', done: true },
+  ])('is interrupted $what', async ({ done }) => {
+    const { parts } = world();
+    const interrupt = new AbortController();
+    const record = async () => {
+      interrupt.abort();
+      if (!done) throw new SnapshotError('aborted', 'Interrupted');
+    };
+    const recorder = { facts: async () => ({}), record };
+    const save = saveSnapshot({ ...parts, recorder }, request, quiet, interrupt.signal);
+    if (done) expect((await save).created).toHaveLength(2);
+    else {
+      await expect(save).rejects.toMatchObject({
+        code: 'aborted',
+        message: 'Interrupted while the records were made',
+        why: `whole for certain: file:///snapshots/${name}, s3://b/${name}`,
+      });
+    }
   });
 });

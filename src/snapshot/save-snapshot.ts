@@ -1,5 +1,6 @@
-import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { IntegrityCheck } from './integrity.ts';
+import { interruptedSave } from './interrupted-save.ts';
 import { buildSnapshotName, snapshotTime, uncompressedName } from './naming.ts';
 import type {
   Clock,
@@ -106,7 +107,7 @@ export async function saveSnapshot(
       records.push(local.snapshot);
     }
     const remote = await upload;
-    if (signal.aborted) throw interruptedAfter(name, signal);
+    if (signal.aborted && remote.error !== undefined) throw interruptedSave(records, 'upload', signal);
     if (remote.stored !== undefined) {
       warnings.push(...remote.stored.warnings);
       records.push(remote.stored.snapshot);
@@ -120,7 +121,9 @@ export async function saveSnapshot(
     if (!signal.aborted) await publish(parts, [failed({ store: 'local', path: '' }, failure)], signal);
     throw failure;
   }
-  warnings.push(...(await publish(parts, records, signal)));
+  const unpublished = await publish(parts, records, signal);
+  if (signal.aborted && unpublished.length > 0) throw interruptedSave(records, 'records', signal);
+  warnings.push(...unpublished);
   return { created: records.filter((record) => record.failure === undefined), failures, warnings };
 }
 
@@ -268,14 +271,6 @@ async function publish(
   if (recorder === undefined) return [];
   const outcomes = await Promise.allSettled(records.map((record) => recorder.record(record, signal)));
   return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [asError(outcome.reason)] : []));
-}
-
-function interruptedAfter(name: string, signal: AbortSignal): SnapshotError {
-  return new SnapshotError('aborted', 'Interrupted during the upload to S3', {
-    why: `the copy on disk is whole (${name}); what was uploaded so far has been dropped`,
-    hint: 'Run the command again to have a snapshot on S3 too.',
-    cause: abortError(signal),
-  });
 }
 
 function asSnapshotError(error: unknown): SnapshotError {

@@ -36,6 +36,12 @@ export async function diskError(error: unknown, problem: DiskProblem): Promise<S
         hint: `Check that ${path} still exists and that nobody else cleans it up.`,
         cause: error,
       });
+    case 'ENOTDIR':
+      return new SnapshotError('not-found', what, {
+        why: `a part of the path ${path} is a file, not a folder`,
+        hint: 'Move that file away, or choose another folder with --dir.',
+        cause: error,
+      });
     default:
       return new SnapshotError('io', what, {
         hint: `Check the disk that holds ${path}; the kernel log (dmesg) may say more.`,

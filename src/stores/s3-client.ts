@@ -97,6 +97,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     clock,
     translate,
     async call(operation, doing, signal, make) {
+      let last: SnapshotError | undefined;
       try {
         return await pRetry(
           async (attempt) => {
@@ -104,7 +105,8 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
               return await make(client, { abortSignal: signal }, attempt);
             } catch (error) {
               if (signal.aborted) throw abortError(signal);
-              throw translate(error, operation, doing);
+              last = translate(error, operation, doing);
+              throw last;
             }
           },
           {
@@ -120,7 +122,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
           },
         );
       } catch (error) {
-        throw signal.aborted ? abortError(signal) : error;
+        throw signal.aborted ? withLastTry(abortError(signal), last) : error;
       }
     },
     timedByClock,
@@ -137,6 +139,17 @@ function tookTooLong(doing: string, settings: S3Settings): SnapshotError {
     why: `${settings.endpoint} needed longer than ${settings.timeoutMs / 1000} s`,
     hint: 'Raise --s3-timeout, or check the network.',
     retryable: true,
+  });
+}
+
+/** That the time is up is not the cause when every try within it has failed. */
+function withLastTry(ended: SnapshotError, last: SnapshotError | undefined): SnapshotError {
+  if (last === undefined || !isSnapshotError(ended, 'timeout')) return ended;
+  return new SnapshotError('timeout', ended.message, {
+    why: `${ended.why ?? ''}, and the last try failed: ${last.why ?? last.message}`,
+    ...(last.hint === undefined ? {} : { hint: last.hint }),
+    retryable: ended.retryable,
+    cause: last,
   });
 }
 

@@ -6,7 +6,7 @@ import {
   CreateMultipartUploadCommand,
   ListMultipartUploadsCommand,
 } from '@aws-sdk/client-s3';
-import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-errors.ts';
 import { s3Url } from './s3-keys.ts';
@@ -24,29 +24,41 @@ interface Target {
   readonly doing: string;
 }
 
-/** @returns its id, and how often it was tried: after the first try there may be another upload that nobody knows of */
+/** S3 said no before it began anything. */
+const REFUSED = [
+  'unauthenticated',
+  'forbidden',
+  'not-found',
+  'usage',
+  'clock-skew',
+  'protocol',
+  'tls',
+] as const;
+/** Codes of libuv: no byte of the call has left this machine. */
+const NEVER_SENT = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'];
+
+/** @param onDoubt told when a try failed in such a way that there may be an upload that nobody knows of @returns its id */
 export async function beginUpload(
   s3: S3Connection,
   plan: Target & { readonly contentType: string; readonly metadata: Record<string, string> },
+  onDoubt: () => void,
   signal: AbortSignal,
-): Promise<{ uploadId: string; attempts: number }> {
-  let attempts = 0;
+): Promise<string> {
   const input = {
     Bucket: s3.settings.bucket,
     Key: plan.key,
     ContentType: plan.contentType,
     Metadata: plan.metadata,
   };
-  const { UploadId } = await s3.call(
-    'CreateMultipartUpload',
-    plan.doing,
-    signal,
-    (client, options, attempt) => {
-      attempts = attempt;
-      return client.send(new CreateMultipartUploadCommand(input), options);
-    },
+  const operation = 'CreateMultipartUpload';
+  const { UploadId } = await s3.call(operation, plan.doing, signal, (client, options) =>
+    client.send(new CreateMultipartUploadCommand(input), options).catch((error: unknown) => {
+      const refused = isSnapshotError(s3.translate(error, operation, plan.doing), ...REFUSED);
+      if (!refused && !NEVER_SENT.includes(systemCode(error) ?? '')) onDoubt();
+      throw error;
+    }),
   );
-  if (UploadId !== undefined && UploadId !== '') return { uploadId: UploadId, attempts };
+  if (UploadId !== undefined && UploadId !== '') return UploadId;
   throw new SnapshotError('protocol', plan.doing, {
     why: `${s3.settings.endpoint} began an upload without naming it`,
     hint: 'Check that --s3-endpoint is an S3 server.',

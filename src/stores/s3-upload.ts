@@ -1,5 +1,5 @@
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
-import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { abortError, asError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import type { OperationClock, S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
@@ -8,17 +8,6 @@ import { type Part, PartReader } from './s3-parts.ts';
 
 /** Time for dropping the parts of a failed upload: an interrupted program must end within two seconds. */
 const CLEANUP_MS = 1_500;
-/** S3 said no before it began anything; after other failures an upload may exist that we know nothing of. */
-const REFUSED = [
-  'unauthenticated',
-  'forbidden',
-  'not-found',
-  'usage',
-  'clock-skew',
-  'protocol',
-  'tls',
-] as const;
-
 export interface UploadPlan {
   readonly key: string;
   /** What could not be done when it fails. */
@@ -96,23 +85,26 @@ async function putParts(
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
+  let doubt = false;
+  const onDoubt = () => {
+    doubt = true;
+  };
   try {
     plan.time.touch();
     void Promise.allSettled([upload.bytes.proven]).then(() => plan.time.begin());
-    const begun = await beginUpload(s3, { ...plan, metadata: Metadata }, signal);
-    uploadId = begun.uploadId;
+    uploadId = await beginUpload(s3, { ...plan, metadata: Metadata }, onDoubt, signal);
     await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
-    await (begun.attempts > 1 ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
+    await (doubt ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
       .then(() => note?.remove())
       .catch((error: unknown) => warnings.push(asError(error)));
     return { size, etag, warnings };
   } catch (error) {
-    if (uploadId !== undefined || !isSnapshotError(error, ...REFUSED)) {
+    if (uploadId !== undefined || doubt) {
       await dropParts(s3, plan.key, uploadId, note);
     } else {
       await Promise.allSettled([note?.remove()]);
@@ -194,8 +186,8 @@ async function sendParts(
     failed.abort(error);
   }
   await Promise.all(running);
-  if (signal.aborted) throw abortError(signal);
   if (failed.signal.aborted) throw asError(failed.signal.reason);
+  if (signal.aborted) throw abortError(signal);
   return sent;
 }
 

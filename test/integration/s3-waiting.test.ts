@@ -81,6 +81,47 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
     expect(await readdir(dir.path)).toHaveLength(1);
   });
 
+  it('an upload that was begun, as its lost answer would have said, is dropped although the next try is refused', async () => {
+    await using dir = await scratchDir();
+    await using front = await startFaultFront(s3.url);
+    let begins = 0;
+    front.setRule((request) => {
+      if (!isBegin(request)) return undefined;
+      begins += 1;
+      return begins === 1 ? { cutAfterResponseBytes: 0 } : denied;
+    });
+    const store = createS3Store(through(front, 'doubt'), { ...quick, journalDir: dir.path });
+    const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
+    await expect(done).rejects.toMatchObject({ code: 'forbidden' });
+    expect(begins).toBe(2);
+    expect(await openUploadsOf(s3, BUCKET, `doubt/${NAME}`)).toEqual([]);
+    expect(await readdir(dir.path)).toEqual([]);
+  });
+
+  it('an upload whose begin never left this machine needs no note', async () => {
+    await using dir = await scratchDir();
+    await using front = await startFaultFront(s3.url);
+    const settings = through(front, 'gone');
+    await front[Symbol.asyncDispose]();
+    const store = createS3Store(settings, { ...quick, maxAttempts: 2, journalDir: dir.path });
+    const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
+    await expect(done).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await readdir(dir.path)).toEqual([]);
+  });
+
+  it('an operation whose time is up names what failed within it', async () => {
+    await using front = await startFaultFront(s3.url);
+    front.setRule(() => ({ status: 503 }));
+    const store = createS3Store({ ...through(front, 'up'), timeoutMs: 300 }, { ...quick, firstRetryMs: 200 });
+    await expect(store.list(never)).rejects.toMatchObject({
+      code: 'timeout',
+      why: expect.stringMatching(
+        /needed longer than 0\.3 s, and the last try failed: .* asks to come back later/,
+      ),
+      hint: expect.stringContaining('Try again later'),
+    });
+  });
+
   it('says what is wrong with the folder of the notes in its own words', async () => {
     await using dir = await scratchDir();
     const file = join(dir.path, 'file');
