@@ -19,9 +19,17 @@ export interface RunningCommand {
   until(condition: () => Promise<boolean> | boolean): Promise<void>;
 }
 
-/** Starts `etcd-snapshot` from the source, with a bare environment, so that nothing of the machine leaks in. */
-export function startCommand(args: readonly string[], env: Record<string, string> = {}): RunningCommand {
-  const child = spawn(process.execPath, [main, ...args], {
+/**
+ * Starts `etcd-snapshot` from the source, with a bare environment, so that nothing of the machine leaks in.
+ * @param wrapper a command that runs it, with its own arguments
+ */
+export function startCommand(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  wrapper: readonly string[] = [],
+): RunningCommand {
+  const words = [...wrapper, process.execPath, main, ...args];
+  const child = spawn(words[0] ?? '', words.slice(1), {
     env: { PATH: process.env['PATH'] ?? '', NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,4 +1,5 @@
-import { createServer, request as forward, type IncomingHttpHeaders } from 'node:http';
+import { createServer, type IncomingHttpHeaders, request as plainRequest } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 
@@ -17,6 +18,8 @@ export type Fault =
   | { readonly cutAfterResponseBytes: number }
   | { readonly bytesPerSecond: number }
   | { readonly delayMs: number }
+  /** Passes on only when that has come to be. */
+  | { readonly after: Promise<unknown> }
   /** The server's clock as the client sees it: the Date of the answer, off by so much. */
   | { readonly clockOffByMs: number }
   | 'hang';
@@ -30,9 +33,17 @@ export interface FaultFront extends AsyncDisposable {
   setRule(rule: (request: SeenRequest) => Fault | undefined): void;
 }
 
+/** What to show to a server behind TLS; the client of the front speaks plain http all the same. */
+export interface UpstreamTls {
+  readonly ca: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 /** An HTTP proxy before a server, for faults in the protocol. The Host header stays as it came, so signatures hold. */
-export async function startFaultFront(target: string): Promise<FaultFront> {
+export async function startFaultFront(target: string, tls?: UpstreamTls): Promise<FaultFront> {
   const upstream = new URL(target);
+  const forward = tls === undefined ? plainRequest : secureRequest;
   const requests: SeenRequest[] = [];
   const sockets = new Set<Socket>();
   let rule: (request: SeenRequest) => Fault | undefined = () => undefined;
@@ -57,7 +68,7 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
         : pace(fault);
     const send = () => {
       const proxied = forward(
-        { host: upstream.hostname, port: upstream.port, method, path, headers },
+        { host: upstream.hostname, port: upstream.port, method, path, headers, ...tls },
         (answer) => {
           outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
           if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
@@ -75,6 +86,7 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
       incoming.pipe(upward).pipe(proxied);
     };
     if (fault !== undefined && 'delayMs' in fault) setTimeout(send, fault.delayMs);
+    else if (fault !== undefined && 'after' in fault) void fault.after.then(send);
     else send();
   });
   server.on('checkContinue', (incoming, outgoing) => {
