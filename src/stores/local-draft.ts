@@ -5,6 +5,7 @@ import type { NewSnapshot, SnapshotDraft, StoredSnapshot } from '../snapshot/por
 import type { SnapshotFacts } from '../snapshot/snapshot.ts';
 import { syncFolder, temporaryPath } from './atomic-write.ts';
 import { diskError } from './disk-errors.ts';
+import { WrittenSums } from './written-sums.ts';
 
 /** Writes what belongs beside a snapshot. @throws system errors */
 export type WriteSidecar = (name: string, facts: SnapshotFacts) => Promise<void>;
@@ -32,9 +33,12 @@ class LocalDraft implements SnapshotDraft {
   readonly #snapshot: NewSnapshot;
   readonly #writeSidecar: WriteSidecar;
   readonly #proof = Promise.withResolvers<number>();
+  readonly #sums = new WrittenSums();
   #written = 0;
   #state: 'writing' | 'proven' | 'committed' | 'discarded' = 'writing';
   #failure: Error | undefined;
+  /** Set when the file was seen to hold other bytes than were written. */
+  #spoilt: SnapshotError | undefined;
   /** Replaced at each change of what a follower may see. */
   #change = Promise.withResolvers<void>();
   #reads = 0;
@@ -65,6 +69,7 @@ class LocalDraft implements SnapshotDraft {
     try {
       while (rest.length > 0) {
         const { bytesWritten } = await this.#file.writev(rest, this.#written);
+        for (const chunk of before(rest, bytesWritten)) this.#sums.add(chunk);
         this.#written += bytesWritten;
         rest = after(rest, bytesWritten);
         this.#tell();
@@ -84,7 +89,7 @@ class LocalDraft implements SnapshotDraft {
       if (signal.aborted) throw abortError(signal);
       if (this.#failure !== undefined) throw this.#failure;
       const length = Math.max(0, Math.min(this.#written, wanted) - position);
-      await fill(this.#file, into.subarray(0, length), position);
+      await this.#readWritten(into.subarray(0, length), position);
       return length;
     } catch (error) {
       throw await this.#diskError(`Cannot read ${this.#path}`, error);
@@ -139,6 +144,7 @@ class LocalDraft implements SnapshotDraft {
   }
 
   async #giveName(): Promise<void> {
+    if (this.#spoilt !== undefined) throw this.#spoilt;
     const { size } = await this.#file.stat();
     if (size !== this.#written) {
       throw new SnapshotError('corrupt', `${this.#temporary} has changed while it was written`, {
@@ -159,6 +165,21 @@ class LocalDraft implements SnapshotDraft {
       throw error;
     }
     this.#state = 'committed';
+  }
+
+  /** Only what was written is handed out: whoever sends it on has nothing but this file. @throws SnapshotError `corrupt` */
+  async #readWritten(into: Uint8Array, position: number): Promise<void> {
+    if (into.length === 0) return;
+    const range = this.#sums.around(position, into.length);
+    const { start, end } = range;
+    const isWhole = start === position && end === position + into.length;
+    const bytes = isWhole ? into : Buffer.allocUnsafe(end - start);
+    await fill(this.#file, bytes, start);
+    if (!range.matches(bytes)) {
+      this.#spoilt = spoilt(this.#path, start, end);
+      throw this.#spoilt;
+    }
+    if (!isWhole) into.set(bytes.subarray(position - start, position - start + into.length));
   }
 
   async #closeWhenUnused(): Promise<void> {
@@ -193,6 +214,17 @@ class LocalDraft implements SnapshotDraft {
   }
 }
 
+/** The first `count` bytes of `chunks`. */
+function before(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
+  const done: Uint8Array[] = [];
+  let left = count;
+  for (const chunk of chunks) {
+    if (left > 0) done.push(chunk.subarray(0, left));
+    left -= Math.min(left, chunk.length);
+  }
+  return done;
+}
+
 /** What is left of `chunks` when `count` bytes of them are done. */
 function after(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
   const rest: Uint8Array[] = [];
@@ -211,6 +243,14 @@ async function fill(file: FileHandle, into: Uint8Array, position: number): Promi
     if (bytesRead === 0) throw new Error(`the file ends at ${position + filled}: somebody has cut it`);
     filled += bytesRead;
   }
+}
+
+function spoilt(path: string, start: number, end: number): SnapshotError {
+  return new SnapshotError('corrupt', `Cannot read ${path}`, {
+    why: `between its bytes ${start} and ${end} the disk gives back others than were written`,
+    hint: 'Check disk and memory of this node; a copy that lies there already may be damaged.',
+    retryable: true,
+  });
 }
 
 function taken(path: string, cause: unknown): SnapshotError {

@@ -1,144 +1,17 @@
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { scratchDir } from '../../test/support/scratch.ts';
 import { smallDisk } from '../../test/support/small-disk.ts';
-import {
-  bytesOf,
-  collect,
-  describeStore,
-  snapshotBytes,
-  uploadOf,
-} from '../../test/support/store-contract.ts';
-import { SnapshotError } from '../errors.ts';
+import { emptyFolder, modeOf, name, newSnapshot, storeIn } from '../../test/support/snapshot-folder.ts';
+import { bytesOf, describeStore, snapshotBytes, uploadOf } from '../../test/support/store-contract.ts';
 import type { NewSnapshot, SnapshotFolder } from '../snapshot/ports.ts';
 import { createLocalStore } from './local-store.ts';
 
 const never = new AbortController().signal;
-const nodeName = 'node-1';
-const name = `on-demand-${nodeName}-1730308816`;
 const mebibyte = 1024 * 1024;
 
-function storeIn(dir: string, isDefaultDir = false): SnapshotFolder {
-  return createLocalStore({ dir, isDefaultDir, nodeName });
-}
-
-function newSnapshot(change: Partial<NewSnapshot> = {}): NewSnapshot {
-  const createdAt = new Date('2024-10-30T17:20:16Z');
-  return { name, nodeName, createdAt, compressed: false, expectedSize: 1056, ...change };
-}
-
-/** A folder `snapshots` in a folder of its own, since metadata lies beside it. */
-async function emptyFolder() {
-  const scratch = await scratchDir();
-  const dir = join(scratch.path, 'snapshots');
-  await mkdir(dir, { mode: 0o700 });
-  const store = storeIn(dir);
-  return { dir, scratch, store, [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose]() };
-}
-
-async function modeOf(path: string): Promise<string> {
-  return ((await stat(path)).mode & 0o777).toString(8);
-}
-
 describeStore('the local store', emptyFolder);
-
-describe('a draft', () => {
-  it('has its final name only after commit, for its owner alone, with its metadata beside the folder', async () => {
-    await using place = await emptyFolder();
-    const bytes = snapshotBytes(2);
-    await using draft = await place.store.create(newSnapshot());
-    await draft.write([bytes.subarray(0, 100), Buffer.alloc(0), bytes.subarray(100)]);
-    draft.prove();
-    const [temporary] = await readdir(place.dir);
-    expect(temporary).toMatch(/^\.on-demand-node-1-1730308816\.[0-9a-f]{16}\.part$/);
-    expect(await modeOf(join(place.dir, temporary ?? ''))).toBe('600');
-    expect(await place.store.list(never)).toEqual([]);
-    const { snapshot } = await draft.commit({ metadata: { a: 'b' }, tokenHash: '2bb80d537b1d' });
-    expect(snapshot).toMatchObject({ size: 1056, tokenHash: '2bb80d537b1d', metadata: { a: 'b' } });
-    expect(await readdir(place.dir)).toEqual([name]);
-    const sidecar = join(place.scratch.path, '.metadata', name);
-    expect(await readFile(sidecar, 'utf8')).toBe('{"a":"b"}');
-    expect(await modeOf(sidecar)).toBe('600');
-    expect(await modeOf(join(place.scratch.path, '.metadata'))).toBe('700');
-  });
-
-  it('is followed while it grows and after it is done, even when the file is deleted meanwhile', async () => {
-    await using place = await emptyFolder();
-    const bytes = snapshotBytes(8);
-    await using draft = await place.store.create(newSnapshot({ expectedSize: bytes.length }));
-    const first = Buffer.alloc(2000);
-    const reading = draft.read(first, 0, never);
-    await draft.write([bytes.subarray(0, 1500)]);
-    await draft.write([bytes.subarray(1500)]);
-    expect(await reading).toBe(2000);
-    expect(first.equals(bytes.subarray(0, 2000))).toBe(true);
-    const rest = Buffer.alloc(bytes.length);
-    const toTheEnd = draft.read(rest, 2000, never);
-    draft.prove();
-    expect(await toTheEnd).toBe(bytes.length - 2000);
-    expect(await draft.proven).toBe(bytes.length);
-    await draft.commit({});
-    await place.store.remove(name, never);
-    expect(await draft.read(rest, 0, never)).toBe(bytes.length);
-    expect(rest.equals(bytes)).toBe(true);
-    expect(await draft.read(rest, bytes.length, never)).toBe(0);
-  });
-
-  it('that is discarded tells its followers why, and leaves nothing', async () => {
-    await using place = await emptyFolder();
-    await using draft = await place.store.create(newSnapshot());
-    await draft.write([Buffer.alloc(10)]);
-    const reason = new SnapshotError('corrupt', 'damaged');
-    const reading = expect(draft.read(Buffer.alloc(100), 0, never)).rejects.toBe(reason);
-    await draft.discard(reason);
-    await draft.discard(new Error('again'));
-    await reading;
-    await expect(draft.proven).rejects.toBe(reason);
-    expect(await readdir(place.dir)).toEqual([]);
-  });
-
-  it('lets a follower go that is aborted', async () => {
-    await using place = await emptyFolder();
-    await using draft = await place.store.create(newSnapshot());
-    const abort = new AbortController();
-    const reading = expect(draft.read(Buffer.alloc(100), 0, abort.signal)).rejects.toMatchObject({
-      code: 'aborted',
-    });
-    abort.abort();
-    await reading;
-  });
-
-  it('that is only disposed of leaves nothing', async () => {
-    await using place = await emptyFolder();
-    {
-      await using draft = await place.store.create(newSnapshot());
-      await draft.write([Buffer.alloc(10)]);
-    }
-    expect(await readdir(place.dir)).toEqual([]);
-  });
-
-  it('never takes the name of a snapshot that is there', async () => {
-    await using place = await emptyFolder();
-    const old = snapshotBytes(2);
-    await place.store.put(uploadOf(name, bytesOf(old)), never);
-    await expect(place.store.put(uploadOf(name, bytesOf(snapshotBytes(3))), never)).rejects.toMatchObject({
-      code: 'exists',
-    });
-    expect((await collect(await place.store.open(name, never))).equals(old)).toBe(true);
-    expect(await readdir(place.dir)).toEqual([name]);
-  });
-
-  it('stands without metadata that cannot be kept', async () => {
-    await using place = await emptyFolder();
-    await writeFile(join(place.scratch.path, '.metadata'), 'in the way');
-    const facts = Promise.resolve({ metadata: { a: 'b' } });
-    const upload = uploadOf(name, bytesOf(snapshotBytes(2)), { facts });
-    const { warnings } = await place.store.put(upload, never);
-    expect(warnings.map((warning) => warning.message)).toEqual([`Cannot keep the metadata of ${name}`]);
-    expect(await place.store.list(never)).toHaveLength(1);
-  });
-});
 
 describe('listing', () => {
   it('takes what is a snapshot by size or by the time in its name, and nothing that is hidden, half-made or no file', async () => {

@@ -181,8 +181,9 @@ function createClient(settings: S3Settings, stallMs: number): S3Client {
 }
 
 /**
- * The SDK would hash every part with SHA-256 for its signature. Under TLS the record layer already proves each byte, so
- * the hash is CPU time for nothing; over plain http it is the only thing that does, and stays.
+ * The SDK would hash every part with SHA-256, on the main thread, for its signature. Under TLS nobody can forge a byte on
+ * the way to whoever ends it, and `Content-MD5` (which is signed) proves that none is damaged behind that, so the hash is
+ * CPU time for nothing; over plain http it is the only thing that keeps forgers out, and stays.
  */
 function leavePayloadsUnsigned(client: S3Client): void {
   client.middlewareStack.add(

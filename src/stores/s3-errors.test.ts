@@ -1,7 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { SnapshotError } from '../errors.ts';
-import { fromS3Error, isS3Error, type S3Call } from './s3-errors.ts';
+import type { S3Call } from './s3-connection-errors.ts';
+import { fromS3Error, isS3Error } from './s3-errors.ts';
 
 const call: S3Call = {
   doing: 'Cannot list s3://backups/etcd',
@@ -38,6 +39,8 @@ describe('fromS3Error', () => {
     ['ServiceUnavailable', 503, 'unavailable', true, /later/],
     ['InternalError', 500, 'unavailable', true, /later/],
     ['TimeoutError', undefined, 'timeout', true, /--s3-timeout/],
+    ['BadDigest', 400, 'corrupt', true, /proxies/],
+    ['XAmzContentSHA256Mismatch', 400, 'corrupt', true, /proxies/],
     ['InvalidBucketName', 400, 'usage', false, /--s3-bucket/],
     // Answers without a body tell only a status.
     ['UnknownError', 403, 'forbidden', false, /--s3-access-key/],

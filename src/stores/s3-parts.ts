@@ -19,7 +19,8 @@ export interface Part {
 
 /**
  * Cuts growing bytes into parts, in memory of our own that is used again and again: never more than `buffers` parts at a
- * time. Slices of what the SDK or a stream allocates would pin whole slabs.
+ * time. Slices of what the SDK or a stream allocates would pin whole slabs. It is shared memory, so that another thread
+ * can sum it up without a copy.
  */
 export class PartReader {
   readonly #bytes: SnapshotBytes;
@@ -70,7 +71,7 @@ export class PartReader {
       if (free !== undefined) return free;
       if (this.#left > 0) {
         this.#left -= 1;
-        return Buffer.allocUnsafeSlow(this.#partSize);
+        return Buffer.from(new SharedArrayBuffer(this.#partSize));
       }
       await this.#released.promise;
     }

@@ -4,6 +4,7 @@ import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { assertSnapshotName } from '../snapshot/naming.ts';
 import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
+import { md5Of } from './md5.ts';
 import { connectS3, type OperationClock, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
 import { folderPrefix, nameOfKey, s3Url, sidecarKey, sidecarPrefix, snapshotKey } from './s3-keys.ts';
@@ -123,10 +124,12 @@ async function put(
   const warnings = [...uploaded.warnings];
 
   if (sidecar !== undefined && Object.keys(sidecar).length > 0) {
+    const body = Buffer.from(JSON.stringify(sidecar));
     const input = {
       Bucket: settings.bucket,
       Key: sidecarKey(settings, upload.name),
-      Body: Buffer.from(JSON.stringify(sidecar)),
+      Body: body,
+      ContentMD5: md5Of(body).toString('base64'),
       ContentType: 'application/json',
       Metadata: await metadata(),
     };

@@ -1,10 +1,12 @@
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
 import { abortError, asError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
+import { Md5Thread, md5Of } from './md5.ts';
 import type { OperationClock, S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
 import { type Part, PartReader } from './s3-parts.ts';
+import { assertTaken, md5InETag } from './s3-proof.ts';
 
 /** Time for dropping the parts of a failed upload: an interrupted program must end within two seconds. */
 const CLEANUP_MS = 1_500;
@@ -22,8 +24,13 @@ export interface UploadPlan {
   readonly time: OperationClock;
 }
 
+interface SummedPart extends Part {
+  readonly md5: Promise<Buffer>;
+}
+
 export interface Uploaded {
   readonly size: number;
+  /** What the object's must be: from our own sum where it is one, otherwise what S3 said. */
   readonly etag: string | undefined;
   readonly warnings: readonly Error[];
 }
@@ -58,20 +65,24 @@ async function putWhole(
   await provenSize(upload, plan, body.length, signal);
   const Metadata = await orAborted(plan.metadata(), signal);
   plan.time.begin();
+  // Here, and not in a thread: nobody needs this one any more to keep up with etcd.
+  const md5 = md5Of(body);
   const { key: Key, contentType: ContentType } = plan;
   const input = {
     Bucket: s3.settings.bucket,
     Key,
     Body: body,
     ContentLength: body.length,
+    ContentMD5: md5.toString('base64'),
     ContentType,
     Metadata,
   };
-  const { ETag } = await s3.call('PutObject', plan.doing, signal, (client, options) =>
+  const answer = await s3.call('PutObject', plan.doing, signal, (client, options) =>
     client.send(new PutObjectCommand(input), options),
   );
   upload.onProgress?.(body.length);
-  return { size: body.length, etag: ETag, warnings: [] };
+  const etag = md5InETag(answer) === undefined ? answer.ETag : md5.toString('hex');
+  return { size: body.length, etag, warnings: [] };
 }
 
 async function putParts(
@@ -150,14 +161,25 @@ async function sendParts(
   const running = new Set<Promise<void>>();
   const sent: CompletedPart[] = [];
   let taken = 0;
-  const send = async (part: Part): Promise<void> => {
+  await using thread = new Md5Thread();
+  /** Begun as soon as a part is there: by the time its turn has come, the sum is done. */
+  const summed = (part: Part): SummedPart => {
+    const md5 = thread.sum(part.body);
+    void Promise.allSettled([md5]);
+    return { ...part, md5 };
+  };
+  const send = async (part: SummedPart): Promise<void> => {
     const { number: PartNumber, body: Body } = part;
     const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId: parts.uploadId };
-    const input = { ...target, PartNumber, Body, ContentLength: Body.length };
     try {
-      const { ETag } = await s3.call('UploadPart', plan.doing, inner, (client, options) =>
-        client.send(new UploadPartCommand(input), options),
-      );
+      const md5 = await part.md5;
+      const sum = { ContentMD5: md5.toString('base64'), ContentLength: Body.length };
+      const input = { ...target, PartNumber, Body, ...sum };
+      const { ETag } = await s3.call('UploadPart', plan.doing, inner, async (client, options) => {
+        const answer = await client.send(new UploadPartCommand(input), options);
+        assertTaken(answer, md5, plan.doing);
+        return answer;
+      });
       sent[PartNumber - 1] = { PartNumber, ETag };
       taken += Body.length;
       upload.onProgress?.(taken);
@@ -171,16 +193,16 @@ async function sendParts(
     plan.time.pause();
     const part = await parts.reader.next(inner);
     plan.time.touch();
-    return part;
+    return part === undefined ? undefined : summed(part);
   };
   try {
-    let next: Part | undefined = parts.first;
-    while (next !== undefined) {
+    const [first, second] = [summed(parts.first), summed(parts.second)];
+    for (let next: SummedPart | undefined = first; next !== undefined; ) {
       while (running.size >= plan.concurrency) await Promise.race(running);
       if (inner.aborted) throw abortError(inner);
       const task: Promise<void> = send(next).finally(() => running.delete(task));
       running.add(task);
-      next = next === parts.first ? parts.second : await nextPart();
+      next = next === first ? second : await nextPart();
     }
   } catch (error) {
     failed.abort(error);

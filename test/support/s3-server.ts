@@ -33,7 +33,12 @@ export interface S3Server extends AsyncDisposable {
 }
 
 /** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
-export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise<S3Server> {
+export async function startS3(options: {
+  kind: S3Kind;
+  tls?: boolean;
+  /** Encrypts whatever it is sent, unasked; MinIO can. */
+  encrypts?: boolean;
+}): Promise<S3Server> {
   const scratch = await scratchDir('s3-');
   const [port] = await freePorts(1);
   const endpoint = `127.0.0.1:${port}`;
@@ -52,7 +57,8 @@ export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise
     maxAttempts: 2,
     requestHandler: new NodeHttpHandler({ httpsAgent: new Agent({ ca: ca?.pem }) }),
   });
-  const server = await start({ scratch: scratch.path, data, endpoint, ca, client });
+  const encrypts = options.encrypts ?? false;
+  const server = await start({ scratch: scratch.path, data, endpoint, ca, client, encrypts });
   return {
     kind: options.kind,
     url,
@@ -91,6 +97,7 @@ interface Plan {
   readonly endpoint: string;
   readonly ca: Authority | undefined;
   readonly client: S3Client;
+  readonly encrypts: boolean;
 }
 
 async function versitygw(plan: Plan): Promise<AsyncDisposable> {
@@ -122,7 +129,17 @@ async function minio(plan: Plan): Promise<AsyncDisposable> {
     name: 'minio',
     command: await toolPath('minio'),
     args: ['server', `--address=${plan.endpoint}`, `--certs-dir=${certs}`, '--quiet', plan.data],
-    env: { MINIO_ROOT_USER: ACCESS_KEY, MINIO_ROOT_PASSWORD: SECRET_KEY, MINIO_UPDATE: 'off' },
+    env: {
+      MINIO_ROOT_USER: ACCESS_KEY,
+      MINIO_ROOT_PASSWORD: SECRET_KEY,
+      MINIO_UPDATE: 'off',
+      ...(plan.encrypts
+        ? {
+            MINIO_KMS_SECRET_KEY: `it:${Buffer.alloc(32, 7).toString('base64')}`,
+            MINIO_KMS_AUTO_ENCRYPTION: 'on',
+          }
+        : {}),
+    },
     logFile: join(plan.scratch, 'minio.log'),
     ready: () => listsBuckets(plan.client),
   });

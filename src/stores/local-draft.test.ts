@@ -1,0 +1,125 @@
+import { open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { emptyFolder, modeOf, name, newSnapshot } from '../../test/support/snapshot-folder.ts';
+import { bytesOf, collect, snapshotBytes, uploadOf } from '../../test/support/store-contract.ts';
+import { SnapshotError } from '../errors.ts';
+
+const never = new AbortController().signal;
+
+describe('a draft', () => {
+  it('has its final name only after commit, for its owner alone, with its metadata beside the folder', async () => {
+    await using place = await emptyFolder();
+    const bytes = snapshotBytes(2);
+    await using draft = await place.store.create(newSnapshot());
+    await draft.write([bytes.subarray(0, 100), Buffer.alloc(0), bytes.subarray(100)]);
+    draft.prove();
+    const [temporary] = await readdir(place.dir);
+    expect(temporary).toMatch(/^\.on-demand-node-1-1730308816\.[0-9a-f]{16}\.part$/);
+    expect(await modeOf(join(place.dir, temporary ?? ''))).toBe('600');
+    expect(await place.store.list(never)).toEqual([]);
+    const { snapshot } = await draft.commit({ metadata: { a: 'b' }, tokenHash: '2bb80d537b1d' });
+    expect(snapshot).toMatchObject({ size: 1056, tokenHash: '2bb80d537b1d', metadata: { a: 'b' } });
+    expect(await readdir(place.dir)).toEqual([name]);
+    const sidecar = join(place.scratch.path, '.metadata', name);
+    expect(await readFile(sidecar, 'utf8')).toBe('{"a":"b"}');
+    expect(await modeOf(sidecar)).toBe('600');
+    expect(await modeOf(join(place.scratch.path, '.metadata'))).toBe('700');
+  });
+
+  it('is followed while it grows and after it is done, even when the file is deleted meanwhile', async () => {
+    await using place = await emptyFolder();
+    const bytes = snapshotBytes(8);
+    await using draft = await place.store.create(newSnapshot({ expectedSize: bytes.length }));
+    const first = Buffer.alloc(2000);
+    const reading = draft.read(first, 0, never);
+    await draft.write([bytes.subarray(0, 1500)]);
+    await draft.write([bytes.subarray(1500)]);
+    expect(await reading).toBe(2000);
+    expect(first.equals(bytes.subarray(0, 2000))).toBe(true);
+    const rest = Buffer.alloc(bytes.length);
+    const toTheEnd = draft.read(rest, 2000, never);
+    draft.prove();
+    expect(await toTheEnd).toBe(bytes.length - 2000);
+    expect(await draft.proven).toBe(bytes.length);
+    await draft.commit({});
+    await place.store.remove(name, never);
+    expect(await draft.read(rest, 0, never)).toBe(bytes.length);
+    expect(rest.equals(bytes)).toBe(true);
+    expect(await draft.read(rest, bytes.length, never)).toBe(0);
+  });
+
+  it.each([
+    ['in the middle of what is read', 0, 4096],
+    ['beside what is read, in the same MiB', 1000, 96],
+  ])('gives no follower bytes that are not those that were written: %s', async (_what, position, length) => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot({ expectedSize: 4128 }));
+    await draft.write([snapshotBytes(8)]);
+    draft.prove();
+    const [temporary] = await readdir(place.dir);
+    const file = await open(join(place.dir, temporary ?? ''), 'r+');
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, 2000);
+    await file.write(Buffer.from([buffer.readUInt8(0) ^ 1]), 0, 1, 2000);
+    await file.close();
+    await expect(draft.read(Buffer.alloc(length), position, never)).rejects.toMatchObject({
+      code: 'corrupt',
+      why: expect.stringContaining('others than were written'),
+    });
+    await expect(draft.commit({})).rejects.toMatchObject({ code: 'corrupt' });
+  });
+
+  it('that is discarded tells its followers why, and leaves nothing', async () => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot());
+    await draft.write([Buffer.alloc(10)]);
+    const reason = new SnapshotError('corrupt', 'damaged');
+    const reading = expect(draft.read(Buffer.alloc(100), 0, never)).rejects.toBe(reason);
+    await draft.discard(reason);
+    await draft.discard(new Error('again'));
+    await reading;
+    await expect(draft.proven).rejects.toBe(reason);
+    expect(await readdir(place.dir)).toEqual([]);
+  });
+
+  it('lets a follower go that is aborted', async () => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot());
+    const abort = new AbortController();
+    const reading = expect(draft.read(Buffer.alloc(100), 0, abort.signal)).rejects.toMatchObject({
+      code: 'aborted',
+    });
+    abort.abort();
+    await reading;
+  });
+
+  it('that is only disposed of leaves nothing', async () => {
+    await using place = await emptyFolder();
+    {
+      await using draft = await place.store.create(newSnapshot());
+      await draft.write([Buffer.alloc(10)]);
+    }
+    expect(await readdir(place.dir)).toEqual([]);
+  });
+
+  it('never takes the name of a snapshot that is there', async () => {
+    await using place = await emptyFolder();
+    const old = snapshotBytes(2);
+    await place.store.put(uploadOf(name, bytesOf(old)), never);
+    await expect(place.store.put(uploadOf(name, bytesOf(snapshotBytes(3))), never)).rejects.toMatchObject({
+      code: 'exists',
+    });
+    expect((await collect(await place.store.open(name, never))).equals(old)).toBe(true);
+    expect(await readdir(place.dir)).toEqual([name]);
+  });
+
+  it('stands without metadata that cannot be kept', async () => {
+    await using place = await emptyFolder();
+    await writeFile(join(place.scratch.path, '.metadata'), 'in the way');
+    const facts = Promise.resolve({ metadata: { a: 'b' } });
+    const upload = uploadOf(name, bytesOf(snapshotBytes(2)), { facts });
+    const { warnings } = await place.store.put(upload, never);
+    expect(warnings.map((warning) => warning.message)).toEqual([`Cannot keep the metadata of ${name}`]);
+    expect(await place.store.list(never)).toHaveLength(1);
+  });
+});

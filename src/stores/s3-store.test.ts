@@ -1,0 +1,94 @@
+import { readdir } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { MIB, someBytes } from '../../test/support/growing-bytes.ts';
+import { until } from '../../test/support/s3-looks.ts';
+import { scratchDir } from '../../test/support/scratch.ts';
+import { type Lies, startScriptedS3 } from '../../test/support/scripted-s3.ts';
+import { bytesOf, uploadOf } from '../../test/support/store-contract.ts';
+import { SnapshotError } from '../errors.ts';
+import { createS3Store } from './s3-store.ts';
+
+const NAME = 'on-demand-node-1-1730308816';
+const never = new AbortController().signal;
+const options = {
+  program: 'k3s',
+  nodeName: 'node-1',
+  partSize: MIB,
+  firstRetryMs: 1,
+  maxAttempts: 2,
+} as const;
+const small = { what: 'in one request', size: 1000 };
+const large = { what: 'in parts', size: 2 * MIB + 32 };
+
+function flipped(body: Buffer): Buffer {
+  const copy = Buffer.from(body);
+  copy.writeUInt8(copy.readUInt8(0) ^ 1, 0);
+  return copy;
+}
+
+describe('an object on S3', () => {
+  it.each([small, large])('goes there with a checksum of all that is sent ($what)', async ({ size }) => {
+    await using s3 = await startScriptedS3();
+    const content = someBytes(size);
+    const facts = Promise.resolve({ metadata: { a: 'b' } });
+    await createS3Store(s3.settings, options).put(uploadOf(NAME, bytesOf(content), { facts }), never);
+    expect(s3.sums).toEqual(Array.from({ length: Math.ceil(size / MIB) + 1 }, () => true));
+    expect(s3.objects.get(NAME)?.equals(content)).toBe(true);
+  });
+
+  it.each<[string, number, Lies]>([
+    ['stores other bytes and ignores the checksum (in one request)', small.size, { keeps: flipped }],
+    ['stores other bytes and ignores the checksum (in parts)', large.size, { keeps: flipped }],
+    ['stores less (in one request)', small.size, { keeps: (body) => body.subarray(1) }],
+    ['shows another object than it made (in one request)', small.size, { shows: () => '"other"' }],
+    ['shows another object than it made (in parts)', large.size, { shows: () => '"other-3"' }],
+  ])('is removed and not reported when the server %s', async (_what, size, lies) => {
+    await using s3 = await startScriptedS3(lies);
+    const done = createS3Store(s3.settings, options).put(uploadOf(NAME, bytesOf(someBytes(size))), never);
+    await expect(done).rejects.toMatchObject({ code: 'corrupt', retryable: true });
+    expect([...s3.objects]).toEqual([]);
+    expect(s3.diary).toContain(
+      s3.diary.includes('part 1') && !s3.diary.includes('complete') ? 'abort' : 'delete',
+    );
+  });
+
+  it.each([small, large])('may have any ETag where the server encrypts ($what)', async ({ size }) => {
+    const headers = { 'x-amz-server-side-encryption': 'aws:kms', etag: '"5d41402abc4b2a76b9719d911017c592"' };
+    await using s3 = await startScriptedS3({ headers });
+    const { snapshot } = await createS3Store(s3.settings, options).put(
+      uploadOf(NAME, bytesOf(someBytes(size))),
+      never,
+    );
+    expect(snapshot.size).toBe(size);
+    expect(s3.sums).not.toContain(false);
+  });
+
+  it('is never made of bytes without proof, although all of them were sent', async () => {
+    await using s3 = await startScriptedS3();
+    await using dir = await scratchDir();
+    const proof = Promise.withResolvers<number>();
+    const bytes = { ...bytesOf(someBytes(large.size)), proven: proof.promise };
+    const store = createS3Store(s3.settings, { ...options, journalDir: dir.path });
+    const done = store.put(uploadOf(NAME, bytes), never);
+    await until(() => s3.sums.length === 3);
+    expect(await readdir(dir.path)).toHaveLength(1);
+    const reason = new SnapshotError('corrupt', 'the hash is wrong');
+    proof.reject(reason);
+    await expect(done).rejects.toBe(reason);
+    expect(s3.diary).not.toContain('complete');
+    expect(s3.diary).toContain('abort');
+    expect([...s3.objects]).toEqual([]);
+    expect(await readdir(dir.path)).toEqual([]);
+  });
+
+  it('of one request is not even sent without proof', async () => {
+    await using s3 = await startScriptedS3();
+    const reason = new SnapshotError('corrupt', 'the hash is wrong');
+    const proven = Promise.reject(reason);
+    void Promise.allSettled([proven]);
+    const bytes = { ...bytesOf(someBytes(small.size)), proven };
+    const done = createS3Store(s3.settings, options).put(uploadOf(NAME, bytes), never);
+    await expect(done).rejects.toBe(reason);
+    expect(s3.diary).toEqual([]);
+  });
+});

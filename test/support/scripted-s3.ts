@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Redacted, type S3Settings } from '../../src/config/types.ts';
+
+/** How it is not an honest S3 server. */
+export interface Lies {
+  /** What it keeps of what it was sent, without looking at checksums. */
+  readonly keeps?: (body: Buffer) => Buffer;
+  /** Headers that it adds to its answers to PUT, HEAD and the begin of an upload. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The ETag that it shows of the object with this one. */
+  readonly shows?: (etag: string) => string;
+}
+
+export interface ScriptedS3 extends AsyncDisposable {
+  readonly settings: S3Settings;
+  /** `begin`, `part 1`, `put`, `complete`, `abort`, `head`, `delete`, in the order of their arrival. */
+  readonly diary: readonly string[];
+  /** Of each put and part: whether it came with the right `Content-MD5`. */
+  readonly sums: readonly boolean[];
+  readonly objects: ReadonlyMap<string, Buffer>;
+}
+
+/** An S3 server in memory, as wrong as a test wants it to be: real ones cannot be made to lie. */
+export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
+  const diary: string[] = [];
+  const sums: boolean[] = [];
+  const objects = new Map<string, Buffer>();
+  const parts = new Map<number, Buffer>();
+  const etagOf = (body: Buffer) => `"${createHash('md5').update(body).digest('hex')}"`;
+  const extra = lies.headers ?? {};
+  const take = (request: IncomingMessage, body: Buffer): Buffer => {
+    sums.push(request.headers['content-md5'] === createHash('md5').update(body).digest('base64'));
+    return lies.keeps?.(body) ?? body;
+  };
+  const answer = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
+    const url = new URL(request.url ?? '/', 'http://it');
+    const key = url.pathname.split('/').slice(2).join('/');
+    const part = url.searchParams.get('partNumber');
+    const what = `${request.method} ${[...url.searchParams.keys()].filter((name) => name !== 'x-id').join(' ')}`;
+    const stored = objects.get(key);
+    switch (what.trim()) {
+      case 'PUT': {
+        diary.push('put');
+        const kept = take(request, body);
+        objects.set(key, kept);
+        response.writeHead(200, { etag: etagOf(kept), ...extra }).end();
+        return;
+      }
+      case 'POST uploads':
+        diary.push('begin');
+        response.writeHead(200, extra).end(xml('InitiateMultipartUploadResult', '<UploadId>it</UploadId>'));
+        return;
+      case 'PUT partNumber uploadId': {
+        diary.push(`part ${part}`);
+        const kept = take(request, body);
+        parts.set(Number(part), kept);
+        response.writeHead(200, { etag: etagOf(kept), ...extra }).end();
+        return;
+      }
+      case 'POST uploadId': {
+        diary.push('complete');
+        const whole = Buffer.concat([...parts].toSorted(([a], [b]) => a - b).map(([, bytes]) => bytes));
+        objects.set(key, whole);
+        const etag = extra['etag'] ?? etagOf(whole);
+        response.writeHead(200).end(xml('CompleteMultipartUploadResult', `<ETag>${etag}</ETag>`));
+        return;
+      }
+      case 'DELETE uploadId':
+        diary.push('abort');
+        parts.clear();
+        response.writeHead(204).end();
+        return;
+      case 'DELETE':
+        diary.push('delete');
+        objects.delete(key);
+        response.writeHead(204).end();
+        return;
+      case 'HEAD': {
+        diary.push('head');
+        if (stored === undefined) response.writeHead(404).end();
+        else {
+          const etag = (lies.shows ?? String)(etagOf(stored));
+          response.writeHead(200, { etag, 'content-length': stored.length, ...extra }).end();
+        }
+        return;
+      }
+      default:
+        diary.push(what);
+        response.writeHead(501).end(xml('Error', '<Code>NotImplemented</Code>'));
+    }
+  };
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.once('end', () => answer(request, response, Buffer.concat(chunks)));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    settings: {
+      endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+      endpointCA: '',
+      skipSSLVerify: false,
+      insecure: true,
+      accessKey: new Redacted('key'),
+      secretKey: new Redacted('secret'),
+      bucket: 'bucket',
+      region: 'us-east-1',
+      folder: '',
+      timeoutMs: 60_000,
+    },
+    diary,
+    sums,
+    objects,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function xml(element: string, content: string): string {
+  return `<?xml version="1.0" encoding="UTF-8"?><${element}>${content}</${element}>`;
+}
