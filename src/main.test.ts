@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
@@ -93,6 +94,12 @@ describe('the program', () => {
 
   it('asks for a command when there are only flags', async () => {
     expect(await start(['--s3'])).toMatchObject({ code: 2, stderr: expect.stringContaining('no command') });
+  });
+
+  it('ends as it would have when nobody reads its messages any more', async () => {
+    const child = spawn(process.execPath, [program, 'nonsense'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    child.stderr.destroy();
+    expect(await once(child, 'close')).toEqual([2, null]);
   });
 
   it('ends with 1 when a folder that was named is missing', async () => {

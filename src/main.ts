@@ -19,6 +19,8 @@ process.stdout.on('error', (error) => {
   if (systemCode(error) !== 'EPIPE') throw error;
   process.exit(0);
 });
+// Whoever read our messages is gone, so there is nobody to tell; the work and its exit code do not depend on it.
+process.stderr.on('error', () => undefined);
 
 try {
   process.exitCode = await run(process.argv.slice(2), process, interrupt.signal);

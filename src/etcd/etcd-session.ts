@@ -1,7 +1,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { abortError, SnapshotError } from '../errors.ts';
+import { abortError, asError, SnapshotError } from '../errors.ts';
 import type { EtcdTarget } from './connection.ts';
 import { fromConnectionError, fromGrpcStatus, timedOut } from './etcd-errors.ts';
 
@@ -18,7 +18,9 @@ const PING_TIMEOUT_MS = 10_000;
 export class EtcdSession {
   readonly #http2: ClientHttp2Session;
   readonly #endpoint: string;
-  readonly #pings: NodeJS.Timeout;
+  #pings: NodeJS.Timeout | undefined;
+  /** Runs while a ping waits for its answer. */
+  #late: NodeJS.Timeout | undefined;
   /** Why the connection ended; the streams only say that it did. */
   #broken: Error | undefined;
 
@@ -28,8 +30,7 @@ export class EtcdSession {
     http2.on('error', (error) => {
       this.#broken ??= error;
     });
-    this.#pings = setInterval(() => this.#ping(), PING_EVERY_MS).unref();
-    http2.once('close', () => clearInterval(this.#pings));
+    http2.once('close', () => this.#stopPings());
   }
 
   /** The environment's proxy is never used: etcd is on this node or beside it. */
@@ -65,18 +66,28 @@ export class EtcdSession {
     try {
       await promise;
       http2.setLocalWindowSize(CONNECTION_WINDOW);
+      session.#pings = setInterval(() => session.#ping(), PING_EVERY_MS).unref();
       return session;
     } catch (error) {
       session.close();
-      throw error;
+      throw session.failure('Cannot connect to etcd', asError(error));
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     }
   }
 
-  /** Begins a call with an empty request, which is all that Status and Snapshot need. The stream starts paused. */
+  /** False once the connection has ended, from either side: then only a new one helps. */
+  get alive(): boolean {
+    return !this.#http2.closed && !this.#http2.destroyed;
+  }
+
+  /**
+   * Begins a call with an empty request, which is all that Status and Snapshot need. The stream starts paused.
+   * @throws SnapshotError when the connection has ended
+   */
   call(path: string): ClientHttp2Stream {
+    if (!this.alive) throw this.failure('The connection to etcd has ended', new Error('etcd hung up'));
     const stream = this.#http2.request({
       [constants.HTTP2_HEADER_METHOD]: 'POST',
       [constants.HTTP2_HEADER_PATH]: path,
@@ -95,15 +106,27 @@ export class EtcdSession {
   }
 
   close(): void {
+    this.#stopPings();
     this.#http2.destroy();
   }
 
   #ping(): void {
-    const late = setTimeout(() => {
+    // A session may end without a close event; a ping would throw then, and nobody would catch it.
+    if (!this.alive) {
+      this.#stopPings();
+      return;
+    }
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => {
       this.#broken ??= timedOut(`etcd at ${this.#endpoint} stopped answering`, PING_TIMEOUT_MS);
       this.#http2.destroy(this.#broken);
     }, PING_TIMEOUT_MS);
-    this.#http2.ping(() => clearTimeout(late));
+    this.#http2.ping(() => clearTimeout(this.#late));
+  }
+
+  #stopPings(): void {
+    clearInterval(this.#pings);
+    clearTimeout(this.#late);
   }
 }
 

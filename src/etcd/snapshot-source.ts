@@ -21,6 +21,8 @@ export function createEtcdSource(settings: EtcdSettings, clock: Clock): Snapshot
   };
   return {
     async status(signal: AbortSignal): Promise<MemberStatus> {
+      // Only here: a stream on a connection of its own might be of another member than the one that was asked.
+      if (session?.alive === false) session = undefined;
       const reply = await unary(await connected(signal), STATUS, signal);
       return parseStatus(settings.endpoints[0] ?? '', reply);
     },

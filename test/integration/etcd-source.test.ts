@@ -91,6 +91,22 @@ describe.each(['3.5', '3.6'] as const)('etcd %s over TLS', (version) => {
     });
   });
 
+  it('connects anew for the next status when the connection has ended, but not for a stream', async () => {
+    await using front = await startTcpFront(new URL(etcd.endpoints[0] ?? '').host);
+    const settings = { ...etcd.settings(), endpoints: [`https://${front.endpoint}`] };
+    await withSource(settings, async (source) => {
+      const stream = await source.open(patient());
+      front.reset();
+      const reading = (async () => {
+        for await (const _batch of stream);
+      })();
+      await expect(reading).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(source.open(patient())).rejects.toMatchObject({ code: 'unavailable', retryable: true });
+      await expect(source.status(patient())).resolves.toMatchObject({ isLearner: false });
+      expect(await readAll(source, patient())).toBeGreaterThan(20 * 1024 * 1024);
+    });
+  });
+
   it('ignores the proxy of the environment', async () => {
     const before = process.env['https_proxy'];
     process.env['https_proxy'] = 'http://127.0.0.1:9';
