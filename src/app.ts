@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
+import { loadS3Secret } from './config/load-s3-secret.ts';
+import { ignoredSecret } from './config/s3-source.ts';
 import { tokenHash } from './config/token.ts';
-import type { Config, S3Settings } from './config/types.ts';
+import type { Config, S3Settings, S3Source } from './config/types.ts';
 import { SnapshotError, systemCode } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
+import type { KubeClient } from './kube/client.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
 import { type ListResult, listSnapshots } from './snapshot/list-snapshots.ts';
 import type { Clock, SnapshotRecorder, SnapshotStore } from './snapshot/ports.ts';
@@ -19,7 +22,7 @@ import { createLocalStore } from './stores/local-store.ts';
 export interface App extends AsyncDisposable {
   /** @throws SnapshotError when no copy came to be, or `aborted` */
   save(onProgress: (progress: SaveProgress) => void, signal: AbortSignal): Promise<SaveResult>;
-  list(signal: AbortSignal): Promise<ListResult>;
+  list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
 }
 
 const systemClock: Clock = { now: () => new Date() };
@@ -35,18 +38,24 @@ export function openApp(config: Config): App {
     isDefaultDir: config.snapshotDirIsDefault,
     nodeName: config.nodeName,
   });
-  const remote = config.s3 === undefined ? undefined : remoteStore(config.s3, config, program);
-  const source = createEtcdSource(config.etcd, systemClock);
+  const warnings: Error[] = [];
+  const warn = (warning: Error) => {
+    warnings.push(warning);
+  };
+  const ignored = ignoredSecret(config.s3);
+  if (ignored !== undefined) warn(ignored);
   const opened: AsyncDisposable[] = [];
+  const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
+  const remote = remoteStore(config.s3, config, program, cluster, warn);
+  const source = createEtcdSource(config.etcd, systemClock);
   return {
     async save(onProgress, signal) {
-      const warnings: Error[] = [];
       const result = await saveSnapshot(
         {
           source,
           folder,
           remote,
-          recorder: lazyRecorder(config, program, opened, (warning) => warnings.push(warning)),
+          recorder: cluster === undefined ? undefined : lazyRecorder(config, program, cluster, warn),
           tokenHash: () => readTokenHash(config.tokenFile),
           compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
           clock: systemClock,
@@ -57,8 +66,10 @@ export function openApp(config: Config): App {
       );
       return { ...result, warnings: [...result.warnings, ...warnings] };
     },
-    list: (signal) =>
-      listSnapshots([async () => folder, ...(remote === undefined ? [] : [() => remote.open()])], signal),
+    async list(signal) {
+      const s3 = remote === undefined ? [] : [() => remote.open(signal)];
+      return { ...(await listSnapshots([async () => folder, ...s3], signal)), warnings };
+    },
     async [Symbol.asyncDispose]() {
       source.close();
       for (const part of opened) await part[Symbol.asyncDispose]();
@@ -66,18 +77,65 @@ export function openApp(config: Config): App {
   };
 }
 
-function remoteStore(settings: S3Settings, config: Config, program: 'k3s' | 'rke2'): RemoteStore {
-  let store: Promise<SnapshotStore> | undefined;
-  const load = async () => {
-    const { createS3Store } = await import('./stores/s3-store.ts');
-    return createS3Store(settings, { program, nodeName: config.nodeName, journalDir: config.snapshotDir });
+function remoteStore(
+  source: S3Source,
+  config: Config,
+  program: 'k3s' | 'rke2',
+  cluster: Cluster | undefined,
+  warn: (warning: Error) => void,
+): RemoteStore | undefined {
+  if (source.kind === 'off') return undefined;
+  let settings = source.kind === 'settings' ? source.settings : undefined;
+  const load = async (signal: AbortSignal) => {
+    const [{ createS3Store }, found] = await Promise.all([
+      import('./stores/s3-store.ts'),
+      source.kind === 'settings' ? source.settings : settingsFromSecret(source.name, cluster, warn, signal),
+    ]);
+    settings = found;
+    return createS3Store(found, { program, nodeName: config.nodeName, journalDir: config.snapshotDir });
   };
+  let store: Promise<SnapshotStore> | undefined;
   return {
-    open: () => {
-      store ??= load();
+    open: (signal) => {
+      store ??= load(signal);
       return store;
     },
-    location: (name) => s3Location(settings, name),
+    location: (name) => (settings === undefined ? undefined : s3Location(settings, name)),
+  };
+}
+
+async function settingsFromSecret(
+  name: string,
+  cluster: Cluster | undefined,
+  warn: (warning: Error) => void,
+  signal: AbortSignal,
+): Promise<S3Settings> {
+  if (cluster === undefined) {
+    throw new SnapshotError('usage', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
+      why: 'no kubeconfig is given, and this node has none of its own',
+      hint: 'Name one with --kubeconfig, or give the settings of S3 as flags.',
+    });
+  }
+  const [{ createSecretsApi }, client] = await Promise.all([import('./kube/secrets-api.ts'), cluster()]);
+  const { settings, warnings } = await loadS3Secret(createSecretsApi(client), name, signal);
+  warnings.forEach(warn);
+  return settings;
+}
+
+/** One connection for all that asks; what is wrong with the kubeconfig is told to each of them. */
+type Cluster = () => Promise<KubeClient>;
+
+function lazyCluster(kubeconfig: string, opened: AsyncDisposable[]): Cluster {
+  let client: Promise<KubeClient> | undefined;
+  const load = async () => {
+    const { connect } = await import('./kube/client.ts');
+    const connected = await connect(kubeconfig);
+    opened.push(connected);
+    return connected;
+  };
+  return () => {
+    client ??= load();
+    return client;
   };
 }
 
@@ -102,18 +160,14 @@ function s3Location(settings: S3Settings, name: string): S3Location {
 function lazyRecorder(
   config: Config,
   program: 'k3s' | 'rke2',
-  opened: AsyncDisposable[],
+  cluster: Cluster,
   onWarning: (warning: Error) => void,
-): SnapshotRecorder | undefined {
-  const { kubeconfig } = config;
-  if (kubeconfig === undefined) return undefined;
+): SnapshotRecorder {
   const load = async (): Promise<SnapshotRecorder> => {
-    const [{ connect }, { createKubeRecorder }] = await Promise.all([
-      import('./kube/client.ts'),
+    const [{ createKubeRecorder }, client] = await Promise.all([
       import('./kube/snapshot-recorder.ts'),
+      cluster(),
     ]);
-    const client = await connect(kubeconfig);
-    opened.push(client);
     return createKubeRecorder(client, { program, nodeName: config.nodeName, onWarning });
   };
   let recorder: Promise<SnapshotRecorder> | undefined;

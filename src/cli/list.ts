@@ -15,10 +15,11 @@ export async function list(config: Config, terminal: Terminal, signal: AbortSign
   const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
   const { openApp } = await import('../app.ts');
   await using app = openApp(config);
-  const { snapshots, failures } = await app.list(signal);
+  const { snapshots, failures, warnings } = await app.list(signal);
   if (signal.aborted) throw abortError(signal);
   const program = config.distribution === 'rke2' ? 'rke2' : 'k3s';
   terminal.stdout.write(formatSnapshots(snapshots, config.output, program));
+  for (const warning of warnings) logger.warn({}, describeError(warning, config.debug));
   for (const failure of failures) logger.error({}, describeError(failure, config.debug));
   return failures.length === 0 ? exitCodes.done : exitCodes.failed;
 }

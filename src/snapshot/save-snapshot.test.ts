@@ -239,6 +239,16 @@ describe('saveSnapshot', () => {
     expect(recorded[1]).toMatchObject({ location: { store: 's3', key: '' } });
   });
 
+  it('records nothing of a store that nobody knows yet: the Secret with its settings is missing', async () => {
+    const { parts, recorded } = world();
+    const missing = new SnapshotError('not-found', 'no such Secret');
+    const unknown = { open: () => Promise.reject(missing), location: () => undefined };
+    const { failures, created } = await saveSnapshot({ ...parts, remote: unknown }, request, quiet, never);
+    expect(failures).toEqual([missing]);
+    expect(created).toHaveLength(1);
+    expect(recorded).toEqual(created);
+  });
+
   it('turns what went wrong with records and the token into warnings', async () => {
     const { parts } = world();
     const away = new SnapshotError('unavailable', 'API server away');

@@ -4,7 +4,7 @@ import { createSecureContext } from 'node:tls';
 import { S3Client } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import pRetry from 'p-retry';
-import type { S3Settings } from '../config/types.ts';
+import type { S3Keys, S3Settings } from '../config/types.ts';
 import { abortError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import { fromS3Error } from './s3-errors.ts';
@@ -149,10 +149,7 @@ function createClient(settings: S3Settings, stallMs: number): S3Client {
     endpoint: `${settings.insecure ? 'http' : 'https'}://${settings.endpoint}`,
     region: settings.region,
     forcePathStyle: !wantsVirtualHost(settings.endpoint),
-    credentials: {
-      accessKeyId: settings.accessKey.reveal(),
-      secretAccessKey: settings.secretKey.reveal(),
-    },
+    ...(settings.keys === undefined ? {} : { credentials: revealed(settings.keys) }),
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     expectContinueHeader: false,
@@ -165,6 +162,14 @@ function createClient(settings: S3Settings, stallMs: number): S3Client {
   });
   if (!settings.insecure) leavePayloadsUnsigned(client);
   return client;
+}
+
+function revealed({ accessKey, secretKey, sessionToken }: S3Keys) {
+  return {
+    accessKeyId: accessKey.reveal(),
+    secretAccessKey: secretKey.reveal(),
+    ...(sessionToken === undefined ? {} : { sessionToken: sessionToken.reveal() }),
+  };
 }
 
 /**

@@ -1,9 +1,7 @@
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { getCACertificates } from 'node:tls';
+import { certificatesIn, readCertificate } from '../config/pem.ts';
 import { SnapshotError } from '../errors.ts';
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /**
  * The CAs to trust for an S3 endpoint: those that Node trusts anyway and those of `--s3-endpoint-ca`, a space-separated
@@ -21,7 +19,7 @@ function certificatesOf(item: string): readonly string[] {
   const isInline = inline.includes('-----BEGIN ');
   // What is given inline may be long and is not worth repeating; a path is what the user has to look at.
   const source = isInline ? 'a base64 bundle of --s3-endpoint-ca' : item;
-  const found = (isInline ? inline : readBundle(item)).match(CERTIFICATE) ?? [];
+  const found = certificatesIn(isInline ? inline : readBundle(item));
   if (found.length === 0) {
     throw new SnapshotError('usage', `There is no certificate in ${source}`, {
       why: 'a CA bundle is one or more PEM blocks "BEGIN CERTIFICATE"',
@@ -44,12 +42,10 @@ function readBundle(path: string): string {
 }
 
 function assertCertificate(pem: string, source: string): void {
-  try {
-    void new X509Certificate(pem);
-  } catch (error) {
-    throw new SnapshotError('usage', `A certificate in ${source} cannot be read`, {
-      cause: error,
-      hint: 'Correct --s3-endpoint-ca.',
-    });
-  }
+  const certificate = readCertificate(pem);
+  if (!(certificate instanceof Error)) return;
+  throw new SnapshotError('usage', `A certificate in ${source} cannot be read`, {
+    cause: certificate,
+    hint: 'Correct --s3-endpoint-ca.',
+  });
 }
