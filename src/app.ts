@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { loadS3Secret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { tokenHash } from './config/token.ts';
-import type { Config, S3Settings, S3Source } from './config/types.ts';
+import type { Config, S3Settings } from './config/types.ts';
 import { SnapshotError, systemCode } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
@@ -18,6 +18,9 @@ import {
 import type { S3Location } from './snapshot/snapshot.ts';
 import { createLocalStore } from './stores/local-store.ts';
 
+/** Told what is only worth knowing when something does not work. */
+type Tell = (facts: Record<string, unknown>, message: string) => void;
+
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
   /** @throws SnapshotError when no copy came to be, or `aborted` */
@@ -31,7 +34,7 @@ const systemClock: Clock = { now: () => new Date() };
  * Puts the real parts together. What is heavy (AWS SDK, Kubernetes client) is loaded only when the config asks for it:
  * a save to disk alone should cost neither its start time nor its memory.
  */
-export function openApp(config: Config): App {
+export function openApp(config: Config, debug: Tell): App {
   const program = config.distribution === 'rke2' ? 'rke2' : 'k3s';
   const folder = createLocalStore({
     dir: config.snapshotDir,
@@ -46,7 +49,7 @@ export function openApp(config: Config): App {
   if (ignored !== undefined) warn(ignored);
   const opened: AsyncDisposable[] = [];
   const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
-  const remote = remoteStore(config.s3, config, program, cluster, warn);
+  const remote = remoteStore(config, program, cluster, { warn, debug });
   const source = createEtcdSource(config.etcd, systemClock);
   return {
     async save(onProgress, signal) {
@@ -78,21 +81,23 @@ export function openApp(config: Config): App {
 }
 
 function remoteStore(
-  source: S3Source,
   config: Config,
   program: 'k3s' | 'rke2',
   cluster: Cluster | undefined,
-  warn: (warning: Error) => void,
+  tell: { readonly warn: (warning: Error) => void; readonly debug: Tell },
 ): RemoteStore | undefined {
+  const { s3: source, nodeName, snapshotDir } = config;
   if (source.kind === 'off') return undefined;
   let settings = source.kind === 'settings' ? source.settings : undefined;
   const load = async (signal: AbortSignal) => {
     const [{ createS3Store }, found] = await Promise.all([
       import('./stores/s3-store.ts'),
-      source.kind === 'settings' ? source.settings : settingsFromSecret(source.name, cluster, warn, signal),
+      source.kind === 'settings'
+        ? source.settings
+        : settingsFromSecret(source.name, cluster, tell.warn, signal),
     ]);
     settings = found;
-    return createS3Store(found, { program, nodeName: config.nodeName, journalDir: config.snapshotDir });
+    return createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
   };
   let store: Promise<SnapshotStore> | undefined;
   return {

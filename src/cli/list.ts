@@ -14,7 +14,7 @@ export async function list(config: Config, terminal: Terminal, signal: AbortSign
   const write = (line: string) => terminal.stderr.write(line);
   const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
   const { openApp } = await import('../app.ts');
-  await using app = openApp(config);
+  await using app = openApp(config, (facts, message) => logger.debug(facts, message));
   const { snapshots, failures, warnings } = await app.list(signal);
   if (signal.aborted) throw abortError(signal);
   const program = config.distribution === 'rke2' ? 'rke2' : 'k3s';

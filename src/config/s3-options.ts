@@ -48,7 +48,7 @@ export const s3Options: readonly Option[] = [
   s3('s3-timeout', 's3Timeout', {
     type: 'duration',
     default: '5m0s',
-    help: 'Time limit of each operation on S3',
+    help: 'Time limit of each operation on S3; of an upload, of each part and of its end',
   }),
   s3('s3-config-secret', 's3ConfigSecret', {
     type: 'string',

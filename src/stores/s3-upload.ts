@@ -1,9 +1,10 @@
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
 import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
-import type { OperationClock, S3Connection } from './s3-client.ts';
+import type { S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
+import { type OperationClock, orAborted } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 
 /** Time for dropping the parts of a failed upload: an interrupted program must end within two seconds. */
@@ -68,7 +69,7 @@ async function putWhole(
   const body = part?.body ?? Buffer.alloc(0);
   await provenSize(upload, plan, body.length, signal);
   const Metadata = await orAborted(plan.metadata(), signal);
-  plan.time.begin();
+  plan.time.start();
   const { key: Key, contentType: ContentType } = plan;
   const input = {
     Bucket: s3.settings.bucket,
@@ -97,14 +98,14 @@ async function putParts(
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
   try {
-    plan.time.touch();
-    void Promise.allSettled([upload.bytes.proven]).then(() => plan.time.begin());
+    plan.time.start();
     const begun = await beginUpload(s3, { ...plan, metadata: Metadata }, signal);
     uploadId = begun.uploadId;
     await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
+    plan.time.start();
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
     await (begun.attempts > 1 ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
@@ -163,11 +164,13 @@ async function sendParts(
     const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId: parts.uploadId };
     const input = { ...target, PartNumber, Body, ContentLength: Body.length };
     try {
-      const { ETag } = await s3.call('UploadPart', plan.doing, inner, (client, options) =>
+      const { ETag, ChecksumCRC32 } = await s3.call('UploadPart', plan.doing, inner, (client, options) =>
         client.send(new UploadPartCommand(input), options),
       );
-      sent[PartNumber - 1] = { PartNumber, ETag };
+      // What a part was sent with, the end must name again.
+      sent[PartNumber - 1] = { PartNumber, ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) };
       taken += Body.length;
+      plan.time.step();
       upload.onProgress?.(taken);
     } catch (error) {
       failed.abort(error);
@@ -178,7 +181,7 @@ async function sendParts(
   const nextPart = async () => {
     plan.time.pause();
     const part = await parts.reader.next(inner);
-    plan.time.touch();
+    plan.time.start();
     return part;
   };
   try {
@@ -228,17 +231,4 @@ async function provenSize(
     why: `the snapshot has ${size} bytes, and ${read} could be read`,
     retryable: true,
   });
-}
-
-/** The outcome of a promise that knows nothing of signals, or the end of waiting for it. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(abortError(signal));
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

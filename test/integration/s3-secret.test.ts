@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import { connect, type KubeClient } from '../../src/kube/client.ts';
 import { createSecretsApi } from '../../src/kube/secrets-api.ts';
 import { etcdFlags, runCommand } from '../support/command.ts';
+import { startConnectProxy } from '../support/connect-proxy.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
@@ -57,6 +58,24 @@ describe.each(s3Kinds)('settings from a Secret, with %s over TLS', (kind) => {
   });
   afterAll(() => s3?.[Symbol.asyncDispose]());
 
+  it('takes the example of the seed as it stands, but for the keys: Amazon by its own names', async () => {
+    await using amazon = await startS3({ kind, tls: true, domain: 's3.us-east-1.amazonaws.com' });
+    await amazon.createBucket('bucket');
+    await using proxy = await startConnectProxy({ hosts: { '*': amazon.endpoint } });
+    const name = `seed-${kind}`;
+    await createSecret(name, {
+      'etcd-s3-access-key': amazon.accessKey,
+      'etcd-s3-secret-key': amazon.secretKey,
+    });
+    const env = { HTTPS_PROXY: proxy.url, NODE_EXTRA_CA_CERTS: amazon.caFile ?? '' };
+    const saved = await save(from(name), env);
+    expect(saved.code, saved.stderr).toBe(0);
+    expect(saved.stderr).toContain('s3://bucket/folder/on-demand-node-1-');
+    const listed = await runCommand(['ls', ...common(), ...from(name)], env);
+    expect(listed.stdout).toContain('s3://bucket/folder/on-demand-node-1-');
+    expect(new Set(proxy.targets)).toEqual(new Set(['bucket.s3.us-east-1.amazonaws.com:443']));
+  });
+
   it('saves and lists with the CA inline', async () => {
     const name = `inline-${kind}`;
     await createSecret(name, { ...values, 'etcd-s3-endpoint-ca': s3.ca?.pem ?? '' });
@@ -85,6 +104,9 @@ describe.each(s3Kinds)('settings from a Secret, with %s over TLS', (kind) => {
       await createSecret(name, { ...values, 'etcd-s3-endpoint-ca-name': name });
       const listed = await runCommand(['ls', ...common(), ...from(name)]);
       expect(listed, listed.stderr).toMatchObject({ code: 0, stderr: '' });
+      const { stderr } = await runCommand(['ls', ...common(), ...from(name), '--debug']);
+      expect(stderr).toMatch(/^DEBU.*CN=s3 CA \(of a base64 bundle of --s3-endpoint-ca, until 20/m);
+      expect(stderr).not.toContain(s3.secretKey);
     }
   });
 

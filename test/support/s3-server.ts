@@ -5,7 +5,7 @@ import { CreateBucketCommand, ListBucketsCommand, S3Client } from '@aws-sdk/clie
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { Redacted, type S3Settings } from '../../src/config/types.ts';
 import { toolPath } from '../tools/toolbox.ts';
-import { type Authority, certificateAuthority } from './certificates.ts';
+import { type Authority, certificateAuthority, type IssueOptions } from './certificates.ts';
 import { freePorts, startServer } from './processes.ts';
 import { scratchDir } from './scratch.ts';
 
@@ -32,8 +32,18 @@ export interface S3Server extends AsyncDisposable {
   client(): S3Client;
 }
 
+export interface S3Options {
+  readonly kind: S3Kind;
+  readonly tls?: boolean;
+  /** `us-east-1` unless given. */
+  readonly region?: string;
+  /** Lets `bucket.<domain>` stand for a bucket, and is in the certificate. */
+  readonly domain?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
-export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise<S3Server> {
+export async function startS3(options: S3Options): Promise<S3Server> {
   const scratch = await scratchDir('s3-');
   const [port] = await freePorts(1);
   const endpoint = `127.0.0.1:${port}`;
@@ -45,14 +55,14 @@ export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise
   const start = options.kind === 'minio' ? minio : versitygw;
   const client = new S3Client({
     endpoint: url,
-    region: 'us-east-1',
+    region: options.region ?? 'us-east-1',
     forcePathStyle: true,
     credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
     requestChecksumCalculation: 'WHEN_REQUIRED',
     maxAttempts: 2,
     requestHandler: new NodeHttpHandler({ httpsAgent: new Agent({ ca: ca?.pem }) }),
   });
-  const server = await start({ scratch: scratch.path, data, endpoint, ca, client });
+  const server = await start({ ...options, scratch: scratch.path, data, endpoint, ca, client });
   return {
     kind: options.kind,
     url,
@@ -94,7 +104,7 @@ export async function startS3(options: { kind: S3Kind; tls?: boolean }): Promise
   };
 }
 
-interface Plan {
+interface Plan extends S3Options {
   readonly scratch: string;
   readonly data: string;
   readonly endpoint: string;
@@ -103,17 +113,19 @@ interface Plan {
 }
 
 async function versitygw(plan: Plan): Promise<AsyncDisposable> {
-  const pair = await plan.ca?.issue('versitygw');
+  const pair = await plan.ca?.issue('versitygw', hostsOf(plan));
   return startServer({
     name: 'versitygw',
     command: await toolPath('versitygw'),
     args: [
       `--port=${plan.endpoint}`,
+      `--region=${plan.region ?? 'us-east-1'}`,
+      ...(plan.domain === undefined ? [] : [`--virtual-domain=${plan.domain}`]),
       ...(pair === undefined ? [] : [`--cert=${pair.certFile}`, `--key=${pair.keyFile}`]),
       'posix',
       plan.data,
     ],
-    env: { ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY },
+    env: { ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY, ...plan.env },
     logFile: join(plan.scratch, 'versitygw.log'),
     ready: () => listsBuckets(plan.client),
   });
@@ -122,7 +134,7 @@ async function versitygw(plan: Plan): Promise<AsyncDisposable> {
 async function minio(plan: Plan): Promise<AsyncDisposable> {
   const certs = join(plan.scratch, 'certs');
   await mkdir(certs);
-  const pair = await plan.ca?.issue('minio');
+  const pair = await plan.ca?.issue('minio', hostsOf(plan));
   if (pair !== undefined) {
     await symlink(pair.certFile, join(certs, 'public.crt'));
     await symlink(pair.keyFile, join(certs, 'private.key'));
@@ -131,10 +143,22 @@ async function minio(plan: Plan): Promise<AsyncDisposable> {
     name: 'minio',
     command: await toolPath('minio'),
     args: ['server', `--address=${plan.endpoint}`, `--certs-dir=${certs}`, '--quiet', plan.data],
-    env: { MINIO_ROOT_USER: ACCESS_KEY, MINIO_ROOT_PASSWORD: SECRET_KEY, MINIO_UPDATE: 'off' },
+    env: {
+      MINIO_ROOT_USER: ACCESS_KEY,
+      MINIO_ROOT_PASSWORD: SECRET_KEY,
+      MINIO_UPDATE: 'off',
+      MINIO_SITE_REGION: plan.region ?? 'us-east-1',
+      ...(plan.domain === undefined ? {} : { MINIO_DOMAIN: plan.domain }),
+      ...plan.env,
+    },
     logFile: join(plan.scratch, 'minio.log'),
     ready: () => listsBuckets(plan.client),
   });
+}
+
+function hostsOf({ domain }: Plan): IssueOptions {
+  if (domain === undefined) return {};
+  return { hosts: ['localhost', '127.0.0.1', '::1', domain, `*.${domain}`] };
 }
 
 async function listsBuckets(client: S3Client): Promise<boolean> {
