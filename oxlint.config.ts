@@ -34,6 +34,7 @@ const disk = [
   'node:stream/promises',
   'node:timers/promises',
   'node:util',
+  'node:worker_threads',
   'node:zlib',
   'p-map',
   'p-retry',

@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
+import { loadS3Secret } from './config/load-s3-secret.ts';
+import { ignoredSecret } from './config/s3-source.ts';
 import { tokenHash } from './config/token.ts';
 import type { Config, S3Settings } from './config/types.ts';
 import { SnapshotError, systemCode } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
+import type { KubeClient } from './kube/client.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
 import { type ListResult, listSnapshots } from './snapshot/list-snapshots.ts';
 import type { Clock, SnapshotRecorder, SnapshotStore } from './snapshot/ports.ts';
@@ -15,11 +18,14 @@ import {
 import type { S3Location } from './snapshot/snapshot.ts';
 import { createLocalStore } from './stores/local-store.ts';
 
+/** Told what is only worth knowing when something does not work. */
+type Tell = (facts: Record<string, unknown>, message: string) => void;
+
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
   /** @throws SnapshotError when no copy came to be, or `aborted` */
   save(onProgress: (progress: SaveProgress) => void, signal: AbortSignal): Promise<SaveResult>;
-  list(signal: AbortSignal): Promise<ListResult>;
+  list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
 }
 
 const systemClock: Clock = { now: () => new Date() };
@@ -28,25 +34,31 @@ const systemClock: Clock = { now: () => new Date() };
  * Puts the real parts together. What is heavy (AWS SDK, Kubernetes client) is loaded only when the config asks for it:
  * a save to disk alone should cost neither its start time nor its memory.
  */
-export function openApp(config: Config): App {
+export function openApp(config: Config, debug: Tell): App {
   const program = config.distribution === 'rke2' ? 'rke2' : 'k3s';
   const folder = createLocalStore({
     dir: config.snapshotDir,
     isDefaultDir: config.snapshotDirIsDefault,
     nodeName: config.nodeName,
   });
-  const remote = config.s3 === undefined ? undefined : remoteStore(config.s3, config, program);
-  const source = createEtcdSource(config.etcd, systemClock);
+  const warnings: Error[] = [];
+  const warn = (warning: Error) => {
+    warnings.push(warning);
+  };
+  const ignored = ignoredSecret(config.s3);
+  if (ignored !== undefined) warn(ignored);
   const opened: AsyncDisposable[] = [];
+  const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
+  const remote = remoteStore(config, program, cluster, { warn, debug });
+  const source = createEtcdSource(config.etcd, systemClock);
   return {
     async save(onProgress, signal) {
-      const warnings: Error[] = [];
       const result = await saveSnapshot(
         {
           source,
           folder,
           remote,
-          recorder: lazyRecorder(config, program, opened, (warning) => warnings.push(warning)),
+          recorder: cluster === undefined ? undefined : lazyRecorder(config, program, cluster, warn),
           tokenHash: () => readTokenHash(config.tokenFile),
           compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
           clock: systemClock,
@@ -57,8 +69,10 @@ export function openApp(config: Config): App {
       );
       return { ...result, warnings: [...result.warnings, ...warnings] };
     },
-    list: (signal) =>
-      listSnapshots([async () => folder, ...(remote === undefined ? [] : [() => remote.open()])], signal),
+    async list(signal) {
+      const s3 = remote === undefined ? [] : [() => remote.open(signal)];
+      return { ...(await listSnapshots([async () => folder, ...s3], signal)), warnings };
+    },
     async [Symbol.asyncDispose]() {
       source.close();
       for (const part of opened) await part[Symbol.asyncDispose]();
@@ -66,18 +80,67 @@ export function openApp(config: Config): App {
   };
 }
 
-function remoteStore(settings: S3Settings, config: Config, program: 'k3s' | 'rke2'): RemoteStore {
-  let store: Promise<SnapshotStore> | undefined;
-  const load = async () => {
-    const { createS3Store } = await import('./stores/s3-store.ts');
-    return createS3Store(settings, { program, nodeName: config.nodeName, journalDir: config.snapshotDir });
+function remoteStore(
+  config: Config,
+  program: 'k3s' | 'rke2',
+  cluster: Cluster | undefined,
+  tell: { readonly warn: (warning: Error) => void; readonly debug: Tell },
+): RemoteStore | undefined {
+  const { s3: source, nodeName, snapshotDir } = config;
+  if (source.kind === 'off') return undefined;
+  let settings = source.kind === 'settings' ? source.settings : undefined;
+  const load = async (signal: AbortSignal) => {
+    const [{ createS3Store }, found] = await Promise.all([
+      import('./stores/s3-store.ts'),
+      source.kind === 'settings'
+        ? source.settings
+        : settingsFromSecret(source.name, cluster, tell.warn, signal),
+    ]);
+    settings = found;
+    return createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
   };
+  let store: Promise<SnapshotStore> | undefined;
   return {
-    open: () => {
-      store ??= load();
+    open: (signal) => {
+      store ??= load(signal);
       return store;
     },
-    location: (name) => s3Location(settings, name),
+    location: (name) => (settings === undefined ? undefined : s3Location(settings, name)),
+  };
+}
+
+async function settingsFromSecret(
+  name: string,
+  cluster: Cluster | undefined,
+  warn: (warning: Error) => void,
+  signal: AbortSignal,
+): Promise<S3Settings> {
+  if (cluster === undefined) {
+    throw new SnapshotError('usage', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
+      why: 'no kubeconfig is given, and this node has none of its own',
+      hint: 'Name one with --kubeconfig, or give the settings of S3 as flags.',
+    });
+  }
+  const [{ createSecretsApi }, client] = await Promise.all([import('./kube/secrets-api.ts'), cluster()]);
+  const { settings, warnings } = await loadS3Secret(createSecretsApi(client), name, signal);
+  warnings.forEach(warn);
+  return settings;
+}
+
+/** One connection for all that asks; what is wrong with the kubeconfig is told to each of them. */
+type Cluster = () => Promise<KubeClient>;
+
+function lazyCluster(kubeconfig: string, opened: AsyncDisposable[]): Cluster {
+  let client: Promise<KubeClient> | undefined;
+  const load = async () => {
+    const { connect } = await import('./kube/client.ts');
+    const connected = await connect(kubeconfig);
+    opened.push(connected);
+    return connected;
+  };
+  return () => {
+    client ??= load();
+    return client;
   };
 }
 
@@ -102,18 +165,14 @@ function s3Location(settings: S3Settings, name: string): S3Location {
 function lazyRecorder(
   config: Config,
   program: 'k3s' | 'rke2',
-  opened: AsyncDisposable[],
+  cluster: Cluster,
   onWarning: (warning: Error) => void,
-): SnapshotRecorder | undefined {
-  const { kubeconfig } = config;
-  if (kubeconfig === undefined) return undefined;
+): SnapshotRecorder {
   const load = async (): Promise<SnapshotRecorder> => {
-    const [{ connect }, { createKubeRecorder }] = await Promise.all([
-      import('./kube/client.ts'),
+    const [{ createKubeRecorder }, client] = await Promise.all([
       import('./kube/snapshot-recorder.ts'),
+      cluster(),
     ]);
-    const client = await connect(kubeconfig);
-    opened.push(client);
     return createKubeRecorder(client, { program, nodeName: config.nodeName, onWarning });
   };
   let recorder: Promise<SnapshotRecorder> | undefined;

@@ -1,4 +1,5 @@
-import { type CommandName, type Option, options } from '../config/options.ts';
+import type { CommandName, Option } from '../config/option.ts';
+import { options } from '../config/options.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 
 export const sections = ['Snapshot', 'S3', 'etcd', 'General'] as const;
@@ -68,7 +69,14 @@ ${exitCodeText}`;
 }
 
 function left(option: Option): string {
-  const value = { boolean: '', duration: ' <time>', list: ' <text>,…', string: ' <text>' }[option.type];
+  const value = {
+    boolean: '',
+    choice: ' <word>',
+    count: ' <number>',
+    duration: ' <time>',
+    list: ' <text>,…',
+    string: ' <text>',
+  }[option.type];
   return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${value}`;
 }
 

@@ -14,11 +14,12 @@ export async function list(config: Config, terminal: Terminal, signal: AbortSign
   const write = (line: string) => terminal.stderr.write(line);
   const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
   const { openApp } = await import('../app.ts');
-  await using app = openApp(config);
-  const { snapshots, failures } = await app.list(signal);
+  await using app = openApp(config, (facts, message) => logger.debug(facts, message));
+  const { snapshots, failures, warnings } = await app.list(signal);
   if (signal.aborted) throw abortError(signal);
   const program = config.distribution === 'rke2' ? 'rke2' : 'k3s';
   terminal.stdout.write(formatSnapshots(snapshots, config.output, program));
+  for (const warning of warnings) logger.warn({}, describeError(warning, config.debug));
   for (const failure of failures) logger.error({}, describeError(failure, config.debug));
   return failures.length === 0 ? exitCodes.done : exitCodes.failed;
 }

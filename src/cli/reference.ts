@@ -1,4 +1,7 @@
-import { type CommandName, commandWords, type Option, options } from '../config/options.ts';
+import type { CommandName, Option } from '../config/option.ts';
+import { commandWords, options } from '../config/options.ts';
+import { s3SecretKeys } from '../config/s3-options.ts';
+import { CA_NAME_KEY } from '../config/s3-secret.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { examples, sections, summaries } from './help.ts';
 
@@ -17,11 +20,29 @@ Log lines and the progress bar go to stderr, data to stdout. Without a terminal 
 Both spellings of a flag mean the same; given with different values they are refused.
 
 ${names.map(commandPart).join('\n')}
+${secretPart()}
 ## Exit codes
 ${table(
   ['code', 'meaning'],
   [...exitCodeMeanings].map(([code, meaning]) => [String(code), meaning]),
 )}`;
+}
+
+function secretPart(): string {
+  const rows = [...s3SecretKeys].map(([key, option]) => [
+    `\`${key}\``,
+    option.key === 's3EndpointCA'
+      ? 'CA of the S3 server, as PEM; no file of the node is read'
+      : `as \`--${option.flag}\``,
+  ]);
+  const named = 'ConfigMap in kube-system with one or more PEM bundles, in `data` or `binaryData`';
+  return `## The Secret of \`--s3-config-secret\`
+
+With \`--s3\` and \`--s3-config-secret\` alone, all settings of S3 come from that Secret in kube-system (type
+\`etcd.k3s.cattle.io/s3-config-secret\`), which is read anew for each command through \`--kubeconfig\`. Beside any other setting of S3, flag or
+environment, it is ignored with a warning; a value that equals its default, and \`--s3-retention\`, do not count. An empty key counts as
+missing. Everything that is wrong in it is reported at once, by key and never with a value.
+${table(['key', 'meaning'], [...rows, [`\`${CA_NAME_KEY}\``, named]])}`;
 }
 
 function commandPart(name: CommandName): string {

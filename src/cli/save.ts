@@ -11,7 +11,7 @@ export async function save(config: Config, terminal: Terminal, signal: AbortSign
   const write = (line: string) => terminal.stderr.write(line);
   const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
   const { openApp } = await import('../app.ts');
-  await using app = openApp(config);
+  await using app = openApp(config, (facts, message) => logger.debug(facts, message));
   const progress = createProgress(terminal.stderr, Date.now);
   const result = await app.save((step) => progress.show(step), signal).finally(() => progress.clear());
   for (const snapshot of result.created) {

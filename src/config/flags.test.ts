@@ -47,6 +47,19 @@ describe('parseFlags', () => {
     expect(parseFlags(['--s3-bucket=a', '--etcd-s3-bucket=a']).problems).toEqual([]);
   });
 
+  it('checks counts and choices, and takes a choice in any case of letters', () => {
+    const { given, problems } = parseFlags([
+      '--s3-bucket-lookup-type=DNS',
+      '--s3-retention=-1',
+      '--s3-sse=rot13',
+    ]);
+    expect(given).toEqual({ s3BucketLookupType: 'DNS' });
+    expect(problems.map(({ what }) => what)).toEqual([
+      '--s3-retention: "-1" is no number',
+      '--s3-sse: "rot13" is not one of none, sse-s3, sse-kms, sse-c',
+    ]);
+  });
+
   it.each([['--help'], ['-h']])('knows %s', (flag) => {
     expect(parseFlags(['save', flag])).toMatchObject({ help: true, words: ['save'] });
   });

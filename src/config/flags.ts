@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { closest, distance } from 'fastest-levenshtein';
 import { parseBoolean, parseDuration } from './duration.ts';
-import { commandWords, type Option, type OptionKey, optionOfFlag, options } from './options.ts';
+import type { Option, OptionKey } from './option.ts';
+import { commandWords, optionOfFlag, options } from './options.ts';
 
 /** One thing that is wrong with the command line or a setting: what, and what to do. */
 export interface Problem {
@@ -9,7 +10,7 @@ export interface Problem {
   readonly cure: string;
 }
 
-/** Settings as text, as they were given; booleans and durations have been checked. */
+/** Settings as text, as they were given; booleans, durations, counts and choices have been checked. */
 export type Given = Partial<Record<OptionKey, string>>;
 
 export interface ParsedFlags {
@@ -132,6 +133,13 @@ export function valueProblem(option: Option, source: string, value: string | und
   }
   if (option.type === 'duration' && !((parseDuration(value) ?? 0) > 0)) {
     return { what: `${source}: ${shown} is no time span`, cure: 'use for instance 5m0s, 90s or 1.5h' };
+  }
+  if (option.type === 'count' && !/^\d{1,9}$/.test(value)) {
+    return { what: `${source}: ${shown} is no number`, cure: 'use 0 or a whole number above it' };
+  }
+  const { choices = [] } = option;
+  if (option.type === 'choice' && !choices.includes(value.toLowerCase())) {
+    return { what: `${source}: ${shown} is not one of ${choices.join(', ')}`, cure: 'choose one' };
   }
   return undefined;
 }

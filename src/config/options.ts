@@ -1,58 +1,8 @@
-export type CommandName = 'save' | 'ls';
-
-/** One setting: the flag, its environment and documentation all come from this row. */
-export interface Option {
-  /** Name of the setting in code. */
-  readonly key: OptionKey;
-  /** Long flag without dashes. */
-  readonly flag: string;
-  /** The same flag as `k3s server` spells it; also its key in the config file and in the S3 Secret. */
-  readonly alias?: string;
-  readonly short?: string;
-  /** Environment variables, the first that is set counts. */
-  readonly env?: readonly string[];
-  readonly type: 'string' | 'boolean' | 'duration' | 'list';
-  /** Shown in the help. */
-  readonly default?: string;
-  /** Never shown in a message. */
-  readonly secret?: boolean;
-  readonly help: string;
-  readonly section: 'Snapshot' | 'S3' | 'etcd' | 'General';
-  readonly commands: readonly CommandName[];
-}
-
-export type OptionKey =
-  | 'name'
-  | 'dir'
-  | 'dataDir'
-  | 'nodeName'
-  | 'compress'
-  | 's3'
-  | 's3Endpoint'
-  | 's3EndpointCA'
-  | 's3SkipSSLVerify'
-  | 's3AccessKey'
-  | 's3SecretKey'
-  | 's3Bucket'
-  | 's3Region'
-  | 's3Folder'
-  | 's3Insecure'
-  | 's3Timeout'
-  | 'etcdServers'
-  | 'etcdCaFile'
-  | 'etcdCertFile'
-  | 'etcdKeyFile'
-  | 'distribution'
-  | 'kubeconfig'
-  | 'output'
-  | 'debug';
+import type { CommandName, Option } from './option.ts';
+import { s3Options } from './s3-options.ts';
 
 const both = ['save', 'ls'] as const;
 const save = ['save'] as const;
-
-function s3(name: string, key: OptionKey, rest: Pick<Option, 'type' | 'help'> & Partial<Option>): Option {
-  return { key, flag: name, alias: `etcd-${name}`, section: 'S3', commands: both, ...rest };
-}
 
 /** The option table, in the order of the help. */
 export const options: readonly Option[] = [
@@ -84,41 +34,7 @@ export const options: readonly Option[] = [
     section: 'Snapshot',
     commands: save,
   },
-  s3('s3', 's3', { type: 'boolean', help: 'Keep a copy on S3, or list what is there' }),
-  s3('s3-endpoint', 's3Endpoint', {
-    type: 'string',
-    default: 's3.amazonaws.com',
-    help: 'S3 server, as host[:port]',
-  }),
-  s3('s3-endpoint-ca', 's3EndpointCA', {
-    type: 'string',
-    help: 'CA of the S3 server: files or base64 of PEM, separated by spaces',
-  }),
-  s3('s3-skip-ssl-verify', 's3SkipSSLVerify', {
-    type: 'boolean',
-    help: 'Do not verify the certificate of the S3 server',
-  }),
-  s3('s3-access-key', 's3AccessKey', {
-    type: 'string',
-    env: ['AWS_ACCESS_KEY_ID'],
-    secret: true,
-    help: 'Access key; better given in the environment',
-  }),
-  s3('s3-secret-key', 's3SecretKey', {
-    type: 'string',
-    env: ['AWS_SECRET_ACCESS_KEY'],
-    secret: true,
-    help: 'Secret key; better given in the environment',
-  }),
-  s3('s3-bucket', 's3Bucket', { type: 'string', help: 'Bucket; it must exist' }),
-  s3('s3-region', 's3Region', { type: 'string', default: 'us-east-1', help: 'Region of the bucket' }),
-  s3('s3-folder', 's3Folder', { type: 'string', help: 'Folder in the bucket' }),
-  s3('s3-insecure', 's3Insecure', { type: 'boolean', help: 'Plain http instead of https' }),
-  s3('s3-timeout', 's3Timeout', {
-    type: 'duration',
-    default: '5m0s',
-    help: 'Time limit of each operation on S3',
-  }),
+  ...s3Options,
   {
     key: 'etcdServers',
     flag: 'etcd-servers',
@@ -190,9 +106,9 @@ export const options: readonly Option[] = [
     env: ['KUBECONFIG'],
     type: 'string',
     default: "the distribution's, if it exists",
-    help: 'Where to publish ETCDSnapshotFile resources',
+    help: 'Where to publish ETCDSnapshotFile resources, and to read --s3-config-secret from',
     section: 'General',
-    commands: save,
+    commands: both,
   },
   {
     key: 'output',

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { SnapshotError } from '../errors.ts';
 import { parseFlags } from './flags.ts';
 import { resolveConfig, type Surroundings } from './resolve.ts';
-import type { Config } from './types.ts';
+import type { Config, S3Settings } from './types.ts';
 
 const bare: Surroundings = { env: {}, hostname: 'Node-1', cwd: '/work', exists: () => false };
 const on = (...paths: string[]): Surroundings => ({ ...bare, exists: (path) => paths.includes(path) });
@@ -20,6 +20,10 @@ function problemsOf(args: readonly string[], around = bare): SnapshotError {
   throw new Error('nothing was wrong');
 }
 
+function settingsOf({ s3 }: Config): S3Settings | undefined {
+  return s3.kind === 'settings' ? s3.settings : undefined;
+}
+
 const keys = { AWS_ACCESS_KEY_ID: 'AKIA', AWS_SECRET_ACCESS_KEY: 'very-secret' };
 
 describe('resolveConfig', () => {
@@ -33,7 +37,8 @@ describe('resolveConfig', () => {
       snapshotName: 'on-demand',
       kubeconfig: '/etc/rancher/k3s/k3s.yaml',
       tokenFile: '/var/lib/rancher/k3s/server/token',
-      s3: undefined,
+      s3: { kind: 'off' },
+      s3Retention: undefined,
       etcd: {
         endpoints: ['https://127.0.0.1:2379'],
         caFile: '/var/lib/rancher/k3s/server/tls/etcd/server-ca.crt',
@@ -60,14 +65,14 @@ describe('resolveConfig', () => {
       ...bare,
       env: keys,
     });
-    expect(config.s3).toMatchObject({
+    expect(settingsOf(config)).toMatchObject({
       endpoint: 's3.amazonaws.com',
       region: 'us-east-1',
       bucket: 'b',
       folder: 'a/b',
       timeoutMs: 300_000,
     });
-    expect(config.s3?.secretKey.reveal()).toBe('very-secret');
+    expect(settingsOf(config)?.keys?.secretKey.reveal()).toBe('very-secret');
     expect(JSON.stringify(config)).not.toContain('very-secret');
   });
 
@@ -75,12 +80,13 @@ describe('resolveConfig', () => {
     ['https://s3.example.com/', 's3.example.com'],
     ['s3.example.com:9000', 's3.example.com:9000'],
     ['[::1]:9000', '[::1]:9000'],
+    ['fd00::1', '[fd00::1]'],
   ])('takes the endpoint %s', (given, endpoint) => {
     const config = resolve(['--dir=/s', '--s3', '--s3-bucket=b', `--s3-endpoint=${given}`], {
       ...bare,
       env: keys,
     });
-    expect(config.s3?.endpoint).toBe(endpoint);
+    expect(settingsOf(config)?.endpoint).toBe(endpoint);
   });
 
   it('reports everything that is wrong at once', () => {
@@ -92,14 +98,7 @@ describe('resolveConfig', () => {
       'more',
     ]);
     expect(error.code).toBe('usage');
-    for (const part of [
-      'takes only flags',
-      'k8s',
-      '--name "../x"',
-      '--s3-bucket',
-      'AWS_ACCESS_KEY_ID',
-      'is no server',
-    ]) {
+    for (const part of ['takes only flags', 'k8s', '--name "../x"', '--s3-bucket', 'is no server']) {
       expect(error.why).toContain(part);
     }
   });
@@ -129,7 +128,7 @@ describe('resolveConfig', () => {
   });
 
   it('takes --s3=false as meant, whatever S3 flags there are', () => {
-    expect(resolve(['--dir=/s', '--s3=false', '--s3-bucket=b']).s3).toBeUndefined();
+    expect(resolve(['--dir=/s', '--s3=false', '--s3-bucket=b']).s3).toEqual({ kind: 'off' });
   });
 
   it('refuses a node whose records would pass for copies on S3', () => {
@@ -154,7 +153,7 @@ describe('resolveConfig', () => {
     });
     expect(config).toMatchObject({
       snapshotDirIsDefault: true,
-      s3: { endpoint: 's3.amazonaws.com', region: 'us-east-1' },
+      s3: { settings: { endpoint: 's3.amazonaws.com', region: 'us-east-1' } },
     });
   });
 
@@ -171,7 +170,7 @@ describe('resolveConfig', () => {
 
   it('keeps the time limit of S3 within what a timer can count', () => {
     const args = ['--dir=/s', '--s3', '--s3-bucket=b', '--s3-timeout=10000h'];
-    expect(resolve(args, { ...bare, env: keys }).s3?.timeoutMs).toBe(2 ** 31 - 1);
+    expect(settingsOf(resolve(args, { ...bare, env: keys }))?.timeoutMs).toBe(2 ** 31 - 1);
   });
 
   it.each([
@@ -179,7 +178,22 @@ describe('resolveConfig', () => {
     [['--s3-endpoint=https://h', '--s3-insecure'], 'says https'],
     [['--s3-endpoint=https://h/path'], 'is no server'],
     [['--s3-endpoint=https://u:very-secret@h'], '--s3-endpoint is no server'],
+    [['--s3-endpoint=h:99999'], 'is no server'],
+    [['--s3-endpoint=[::1'], 'is no server'],
     [['--s3-bucket=b/folder'], 'is no bucket'],
+    [['--s3-region=eu west'], 'is no region'],
+    [['--s3-proxy=very-secret:3128'], '--s3-proxy is no proxy'],
+    [['--s3-proxy=socks5://very-secret@h'], '--s3-proxy is no proxy'],
+    [['--s3-secret-key=very-secret two'], '--s3-secret-key has blanks'],
+    [['--s3-sse-kms-key-id=k'], '--s3-sse is not sse-kms'],
+    [['--s3-sse=sse-c'], '--s3-sse-c-key is missing'],
+    [['--s3-sse=sse-c', '--s3-sse-c-key=very-secret'], '--s3-sse-c-key is no key'],
+    [['--s3-sse-c-key=very-secret'], '--s3-sse is not sse-c'],
+    [['--s3-storage-class=A B'], 'is no storage class'],
+    [['--s3-acl=public-read'], 'is not one of private'],
+    [['--s3-tags=a'], 'is no tag'],
+    [['--s3-tags=a=1,a=2'], 'is there twice'],
+    [[`--s3-tags=${Array.from({ length: 11 }, (_, at) => `t${at}=`).join(',')}`], '11 tags'],
     [['--s3-folder=a/../b'], 'means another folder'],
     [['--etcd-servers=127.0.0.1:2379'], 'is no address of etcd'],
     [['--etcd-servers=https://u:very-secret@h'], '--etcd-servers is no address'],

@@ -5,7 +5,8 @@ import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
 import { options } from './options.ts';
-import { resolveS3 } from './s3-settings.ts';
+import { s3RetentionOf } from './s3-settings.ts';
+import { resolveS3 } from './s3-source.ts';
 import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
 
 /** What the resolution knows of the machine; passed in, so that it can be tested without one. */
@@ -65,6 +66,7 @@ export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around
     compress,
     etcd: etcdSettings(given, paths, problems),
     s3: resolveS3(given, flags.given, problems),
+    s3Retention: s3RetentionOf(given),
     kubeconfig:
       kubeconfig !== undefined && (given.kubeconfig !== undefined || around.exists(kubeconfig))
         ? kubeconfig

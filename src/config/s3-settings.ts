@@ -1,95 +1,148 @@
+import { isIPv6 } from 'node:net';
 import { parseBoolean, parseDuration } from './duration.ts';
 import type { Given, Problem } from './flags.ts';
-import { type OptionKey, options } from './options.ts';
-import { Redacted, type S3Settings } from './types.ts';
+import type { Wording } from './option.ts';
+import { encryptionOf, objectsOf } from './s3-object-settings.ts';
+import { Redacted, type S3Keys, type S3Settings } from './types.ts';
 
 const DEFAULT_ENDPOINT = 's3.amazonaws.com';
 const DEFAULT_REGION = 'us-east-1';
 const DEFAULT_TIMEOUT_MS = 300_000;
+const DEFAULT_STALL_MS = 30_000;
 /** Timers of Node count in 31 bits: a longer one would fire at once. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+/** What a header can carry without being read as something else. */
+const HEADER_WORD = /^[\x21-\x7e]+$/;
 
-/**
- * The S3 part of the settings, or undefined when S3 is off. What is wrong is added to `problems`.
- * @param flags what the command line itself says: S3 flags without `--s3` are a mistake there, but not in the environment
- */
-export function resolveS3(given: Given, flags: Given, problems: Problem[]): S3Settings | undefined {
-  if (parseBoolean(given.s3 ?? 'false') !== true) {
-    // `--s3=false` switches off on purpose what else is there.
-    for (const option of given.s3 === undefined ? options : []) {
-      if (option.section !== 'S3' || option.key === 's3' || flags[option.key] === undefined) continue;
-      problems.push({ what: `--${option.flag} is given, but S3 is off`, cure: 'add --s3' });
-    }
-    return undefined;
-  }
+/** The settings of S3 from their texts, which have been checked one by one. What is wrong is added to `problems`. */
+export function s3SettingsOf(given: Given, wording: Wording, problems: Problem[]): S3Settings {
   const insecure = parseBoolean(given.s3Insecure ?? 'false') === true;
+  const lookup = given.s3BucketLookupType?.toLowerCase();
+  const checksums = given.s3Checksums?.toLowerCase();
   return {
-    endpoint: endpointOf(given.s3Endpoint ?? DEFAULT_ENDPOINT, insecure, problems),
+    endpoint: endpointOf(given.s3Endpoint ?? DEFAULT_ENDPOINT, insecure, wording, problems),
     endpointCA: given.s3EndpointCA ?? '',
     skipSSLVerify: parseBoolean(given.s3SkipSSLVerify ?? 'false') === true,
     insecure,
-    accessKey: new Redacted(required(given, 's3AccessKey', problems)),
-    secretKey: new Redacted(required(given, 's3SecretKey', problems)),
-    bucket: bucketOf(required(given, 's3Bucket', problems), problems),
-    region: given.s3Region ?? DEFAULT_REGION,
-    folder: folderOf(given.s3Folder ?? '', problems),
+    keys: keysOf(given, wording, problems),
+    bucket: bucketOf(given.s3Bucket, wording, problems),
+    region: regionOf(given.s3Region ?? DEFAULT_REGION, wording, problems),
+    folder: folderOf(given.s3Folder ?? '', wording, problems),
     timeoutMs: Math.min(parseDuration(given.s3Timeout ?? '') ?? DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS),
+    stallMs: Math.min(parseDuration(given.s3StallTimeout ?? '') ?? DEFAULT_STALL_MS, LONGEST_TIMEOUT_MS),
+    proxy: proxyOf(given.s3Proxy, wording, problems),
+    lookup: lookup === 'dns' || lookup === 'path' ? lookup : 'auto',
+    checksums: checksums === 'when-supported' ? checksums : 'when-required',
+    encryption: encryptionOf(given, insecure, wording, problems),
+    objects: objectsOf(given, wording, problems),
   };
 }
 
-function required(given: Given, key: OptionKey, problems: Problem[]): string {
-  const value = given[key];
-  if (value !== undefined) return value;
-  const option = options.find((row) => row.key === key);
-  const flag = `--${option?.flag ?? key}`;
-  const variable = option?.env?.[0];
-  problems.push({
-    what: `${flag} is missing, and --s3 needs it`,
-    cure: variable === undefined ? `give ${flag}` : `set ${variable}, or give ${flag}`,
-  });
-  return '';
+/** `s3Retention` as a number. */
+export function s3RetentionOf(given: Given): number | undefined {
+  return given.s3Retention === undefined ? undefined : Number(given.s3Retention);
 }
 
-function bucketOf(bucket: string, problems: Problem[]): string {
-  if (bucket.includes('/')) {
+function keysOf(given: Given, { name }: Wording, problems: Problem[]): S3Keys | undefined {
+  const words = [given.s3AccessKey, given.s3SecretKey, given.s3SessionToken];
+  if (words.every((word) => word === undefined)) return undefined;
+  for (const [key, other] of [
+    ['s3AccessKey', 's3SecretKey'],
+    ['s3SecretKey', 's3AccessKey'],
+  ] as const) {
+    if (given[key] !== undefined) continue;
+    const present = given[other] === undefined ? 's3SessionToken' : other;
     problems.push({
-      what: `--s3-bucket: ${JSON.stringify(bucket)} is no bucket`,
-      cure: 'give the name of the bucket alone, and the rest as --s3-folder',
+      what: `${name(present)} is given, and ${name(key)} is missing`,
+      cure: 'give both keys, or none to use what the AWS SDK finds by itself',
+    });
+  }
+  for (const key of ['s3AccessKey', 's3SecretKey', 's3SessionToken'] as const) {
+    if (HEADER_WORD.test(given[key] ?? '-')) continue;
+    problems.push({ what: `${name(key)} has blanks or odd characters in it`, cure: 'copy it once more' });
+  }
+  const [accessKey = '', secretKey = '', sessionToken] = words;
+  return {
+    accessKey: new Redacted(accessKey),
+    secretKey: new Redacted(secretKey),
+    sessionToken: sessionToken === undefined ? undefined : new Redacted(sessionToken),
+  };
+}
+
+function bucketOf(bucket: string | undefined, { name, shown }: Wording, problems: Problem[]): string {
+  const flag = name('s3Bucket');
+  if (bucket === undefined) {
+    problems.push({ what: `${flag} is missing, and S3 needs it`, cure: `give ${flag}` });
+    return '';
+  }
+  if (!/^[A-Za-z0-9._-]{1,255}$/.test(bucket)) {
+    problems.push({
+      what: `${flag}${shown(bucket)} is no bucket`,
+      cure: `give the name of the bucket alone, and the rest as ${name('s3Folder')}`,
     });
   }
   return bucket;
 }
 
-function folderOf(folder: string, problems: Problem[]): string {
-  const parts = folder.split('/').filter((part) => part !== '');
-  if (parts.some((part) => part === '.' || part === '..')) {
+function regionOf(region: string, { name, shown }: Wording, problems: Problem[]): string {
+  // It becomes part of a host name, and the SDK insists on that.
+  if (!/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(region)) {
     problems.push({
-      what: `--s3-folder: ${JSON.stringify(folder)} has a part that means another folder`,
-      cure: 'write it without . and ..',
+      what: `${name('s3Region')}${shown(region)} is no region`,
+      cure: 'write it as eu-west-1',
+    });
+  }
+  return region;
+}
+
+function folderOf(folder: string, { name, shown }: Wording, problems: Problem[]): string {
+  const parts = folder.split('/').filter((part) => part !== '');
+  if (parts.some((part) => part === '.' || part === '..' || /\p{Cc}/u.test(part))) {
+    problems.push({
+      what: `${name('s3Folder')}${shown(folder)} has a part that means another folder`,
+      cure: 'write it without . and .. and control characters',
     });
   }
   return parts.join('/');
 }
 
+function proxyOf(proxy: string | undefined, { name }: Wording, problems: Problem[]): S3Settings['proxy'] {
+  if (proxy === undefined) return 'environment';
+  if (proxy === 'none') return proxy;
+  const url = URL.parse(proxy);
+  if (!/^https?:\/\//i.test(proxy) || url === null || url.hostname === '' || url.pathname !== '/') {
+    // Never shown: there may be a password in it.
+    problems.push({ what: `${name('s3Proxy')} is no proxy`, cure: 'write http://host:port, or none' });
+  }
+  return new Redacted(proxy);
+}
+
 /** Takes a scheme in front, as people paste it, unless it contradicts the other settings. */
-function endpointOf(endpoint: string, insecure: boolean, problems: Problem[]): string {
-  const [, scheme, rest = ''] = /^(?:(https?):\/\/)?(.*?)\/?$/s.exec(endpoint) ?? [];
-  if (!/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?$/.test(rest)) {
+function endpointOf(endpoint: string, insecure: boolean, wording: Wording, problems: Problem[]): string {
+  const { name, shown } = wording;
+  const [, scheme = '', rest = ''] = /^(?:(https?):\/\/)?(.*?)\/?$/is.exec(endpoint) ?? [];
+  const server = isIPv6(rest) ? `[${rest}]` : rest;
+  const flag = name('s3Endpoint');
+  // An address with a user in it may hold a password.
+  const value = endpoint.includes('@') ? '' : shown(endpoint);
+  if (!isServer(server)) {
+    problems.push({ what: `${flag}${value} is no server`, cure: 'give host or host:port' });
+  } else if (scheme.toLowerCase() === 'http' && !insecure) {
     problems.push({
-      // An address with a user in it may hold a password.
-      what: `--s3-endpoint${endpoint.includes('@') ? '' : `: ${JSON.stringify(endpoint)}`} is no server`,
-      cure: 'give host or host:port',
+      what: `${flag}${value} says http, the other settings say https`,
+      cure: `set ${name('s3Insecure')}, or leave the scheme out`,
     });
-  } else if (scheme === 'http' && !insecure) {
+  } else if (scheme.toLowerCase() === 'https' && insecure) {
     problems.push({
-      what: `--s3-endpoint: ${endpoint} says http, the other settings say https`,
-      cure: 'add --s3-insecure, or leave the scheme out',
-    });
-  } else if (scheme === 'https' && insecure) {
-    problems.push({
-      what: `--s3-endpoint: ${endpoint} says https, --s3-insecure says http`,
+      what: `${flag}${value} says https, ${name('s3Insecure')} says http`,
       cure: 'leave one of them out',
     });
   }
-  return rest;
+  return server;
+}
+
+function isServer(text: string): boolean {
+  const [, bracketed, port] = /^(?:\[([^\]]*)\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?$/.exec(text) ?? [text, ''];
+  if (bracketed !== undefined && !isIPv6(bracketed)) return false;
+  return port === undefined || (Number(port) > 0 && Number(port) < 65_536);
 }

@@ -45,14 +45,57 @@ export interface S3Settings {
   readonly skipSSLVerify: boolean;
   /** Plain http. */
   readonly insecure: boolean;
-  readonly accessKey: Redacted;
-  readonly secretKey: Redacted;
+  /** Undefined: whatever the AWS SDK finds (shared file, web identity, pod identity, instance). */
+  readonly keys: S3Keys | undefined;
   readonly bucket: string;
   readonly region: string;
   /** Without leading or trailing slash; may be empty. */
   readonly folder: string;
   /** Milliseconds; applies to each operation on its own (`k3s` does the same). */
   readonly timeoutMs: number;
+  /** Milliseconds without a byte on a connection that is in use. */
+  readonly stallMs: number;
+  /** `environment` is HTTP_PROXY, HTTPS_PROXY and NO_PROXY; anything else is the URL, which may hold a password. */
+  readonly proxy: 'environment' | 'none' | Redacted;
+  readonly lookup: 'auto' | 'dns' | 'path';
+  readonly checksums: 'when-required' | 'when-supported';
+  readonly encryption: S3Encryption;
+  readonly objects: S3ObjectSettings;
+}
+
+/** Keys that were given, in contrast to those that the AWS SDK finds by itself. */
+export interface S3Keys {
+  readonly accessKey: Redacted;
+  readonly secretKey: Redacted;
+  readonly sessionToken: Redacted | undefined;
+}
+
+/** Encryption by the server; `none` leaves it to the settings of the bucket. */
+export type S3Encryption =
+  | { readonly kind: 'none' | 'sse-s3' }
+  | { readonly kind: 'sse-kms'; readonly keyId: string | undefined }
+  /** The key is base64 of 32 bytes. */
+  | { readonly kind: 'sse-c'; readonly key: Redacted };
+
+/** What an object gets when it is made; undefined leaves it to the bucket. */
+export interface S3ObjectSettings {
+  readonly storageClass: string | undefined;
+  readonly acl: 'private' | 'bucket-owner-read' | 'bucket-owner-full-control' | undefined;
+  readonly tags: ReadonlyMap<string, string>;
+}
+
+/** Where the settings of S3 come from. */
+export type S3Source =
+  | { readonly kind: 'off' }
+  | { readonly kind: 'settings'; readonly settings: S3Settings; readonly ignored: IgnoredSecret | undefined }
+  /** A Secret in kube-system, to be read anew for each operation. */
+  | { readonly kind: 'secret'; readonly name: string };
+
+/** A Secret that was named and is not read, for other settings of S3 were given. */
+export interface IgnoredSecret {
+  readonly name: string;
+  /** The flags and variables that were. */
+  readonly because: readonly string[];
 }
 
 export type OutputFormat = 'table' | 'json' | 'yaml';
@@ -69,8 +112,9 @@ export interface Config {
   readonly snapshotName: string;
   readonly compress: boolean;
   readonly etcd: EtcdSettings;
-  /** Undefined when S3 is off. */
-  readonly s3: S3Settings | undefined;
+  readonly s3: S3Source;
+  /** Snapshots of each node that pruning leaves on S3; undefined: nothing was said. It beats that of the Secret. */
+  readonly s3Retention: number | undefined;
   /** Path of the kubeconfig; undefined: none was found, and records are not published. */
   readonly kubeconfig: string | undefined;
   /** File that holds the server token; undefined where the distribution has none. */

@@ -34,9 +34,9 @@ export interface SaveResult {
 
 /** A store that is opened only when a save begins, so that its trouble is one failure of the save and not its end. */
 export interface RemoteStore {
-  open(): Promise<SnapshotStore>;
-  /** Where a snapshot of that name would be; for the records of failures. */
-  location(name: string): S3Location;
+  open(signal: AbortSignal): Promise<SnapshotStore>;
+  /** Where a snapshot of that name would be, for the records of failures; undefined while nobody knows which store it is. */
+  location(name: string): S3Location | undefined;
 }
 
 export interface SaveParts {
@@ -113,7 +113,8 @@ export async function saveSnapshot(
       records.push(remote.stored.snapshot);
     } else if (remote.error !== undefined && parts.remote !== undefined) {
       failures.push(remote.error);
-      records.push(failed(parts.remote.location(remote.opened ? name : ''), remote.error));
+      const location = parts.remote.location(remote.opened ? name : '');
+      if (location !== undefined) records.push(failed(location, remote.error));
     }
     warnings.push(...remote.warnings);
   } catch (error) {
@@ -243,7 +244,7 @@ async function startUpload(
   const warnings: Error[] = [];
   let opened = false;
   try {
-    const store = await parts.remote.open();
+    const store = await parts.remote.open(signal);
     opened = true;
     await store.sweep(signal).catch((error: unknown) => warnings.push(asError(error)));
     const stored = await store.put(

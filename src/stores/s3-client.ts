@@ -1,44 +1,40 @@
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
-import { createSecureContext } from 'node:tls';
-import { S3Client } from '@aws-sdk/client-s3';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import type { S3Client } from '@aws-sdk/client-s3';
 import pRetry from 'p-retry';
 import type { S3Settings } from '../config/types.ts';
 import { abortError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import { fromS3Error } from './s3-errors.ts';
-import { trustedAuthorities } from './s3-trust.ts';
+import { readFailure } from './s3-failure.ts';
+import { orAborted, type Timed, timedBy } from './s3-operation-clock.ts';
+import { openRoute, openSession, type S3Session } from './s3-session.ts';
+
+/** Keys that were found and are refused may have been replaced: they are fetched anew, but not over and over. */
+const RENEW_AGAIN_MS = 60_000;
 
 export interface S3Tuning {
   /** How often a call is tried, the first time included. Default 5. */
   readonly maxAttempts?: number;
   /** Milliseconds before the first retry; doubled, with jitter, up to 5 s. Default 200. */
   readonly firstRetryMs?: number;
-  /** Milliseconds without a byte on a connection that is in use. Default 30,000. */
+  /** Milliseconds without a byte on a connection that is in use, instead of the settings' own. */
   readonly stallMs?: number;
+  /** Instead of that of the process. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Told what the settings came to: route, certificates, keys. */
+  readonly onDebug?: (facts: Record<string, unknown>, message: string) => void;
 }
 
 export interface S3CallOptions {
   readonly abortSignal: AbortSignal;
 }
 
-/** The time of one operation, for work that has to wait for others in between. */
-export interface OperationClock {
-  /** Allows `settings.timeoutMs` from now on, again at each call; without effect after `begin`. */
-  touch(): void;
-  /** Stops the time while somebody else is waited for, until `touch`; without effect after `begin`. */
-  pause(): void;
-  /** Allows `settings.timeoutMs` from now on, for all that is left. The first call counts. */
-  begin(): void;
-}
-
 /** A bucket at an endpoint. */
-export interface S3Connection {
+export interface S3Connection extends Timed {
   readonly settings: S3Settings;
   readonly clock: Clock;
   /**
-   * Makes a call, again and again while the failure is one that may pass, and ends at once when the signal fires.
+   * Makes a call, again and again while the failure is one that may pass, and ends at once when the signal fires. A bucket
+   * that turns out to lie in another region is followed there, and keys that were found and are refused are renewed, once.
    * @param operation S3's name of it · @param doing what could not be done when it fails
    * @throws SnapshotError
    */
@@ -50,59 +46,75 @@ export interface S3Connection {
   ): Promise<T>;
   /** What a failure outside of `call` means: of a body that is read later, for one. */
   translate(error: unknown, operation: string, doing: string): SnapshotError;
-  /** Runs work that may take `settings.timeoutMs` in all. @throws SnapshotError `timeout` */
-  timed<T>(doing: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
-  /** The same, for work that winds its own clock: no time runs before it does. */
-  timedByClock<T>(
-    doing: string,
-    signal: AbortSignal,
-    work: (signal: AbortSignal, clock: OperationClock) => Promise<T>,
-  ): Promise<T>;
 }
 
-/** @throws SnapshotError `usage` | `io` when the CA bundle of the settings is wrong */
+/** @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong */
 export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning): S3Connection {
-  const client = createClient(settings, tuning.stallMs ?? 30_000);
-  const retries = (tuning.maxAttempts ?? 5) - 1;
-  const minTimeout = tuning.firstRetryMs ?? 200;
-  const timedByClock: S3Connection['timedByClock'] = async (doing, signal, work) => {
-    const deadline = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    let final = false;
-    const pause = () => {
-      if (!final) clearTimeout(timer);
-    };
-    const touch = () => {
-      if (final) return;
-      clearTimeout(timer);
-      timer = setTimeout(() => deadline.abort(tookTooLong(doing, settings)), settings.timeoutMs);
-    };
-    const begin = () => {
-      touch();
-      final = true;
-    };
-    try {
-      return await work(AbortSignal.any([signal, deadline.signal]), { touch, pause, begin });
-    } finally {
-      final = true;
-      clearTimeout(timer);
+  const env = tuning.env ?? process.env;
+  const route = openRoute(settings, tuning.stallMs ?? settings.stallMs, env);
+  const { endpoint, bucket, insecure } = settings;
+  const { proxy, authorities } = route;
+  tuning.onDebug?.(
+    {
+      endpoint,
+      proxy: proxy ?? 'none',
+      authorities: ['those of the system', ...authorities],
+      keys: settings.keys === undefined ? 'of the AWS SDK' : 'given',
+    },
+    'S3 settings.',
+  );
+  let session = openSession(settings, route, settings.region, env);
+  const regions = new Set([settings.region]);
+  let renewedAt = Number.NEGATIVE_INFINITY;
+
+  const renew = (used: S3Session, error: unknown): boolean => {
+    // Another call has met the same and done it already.
+    if (session !== used) return true;
+    const failure = readFailure(error);
+    if (failure.region !== undefined && !regions.has(failure.region)) {
+      regions.add(failure.region);
+      session = openSession(settings, route, failure.region, env);
+      return true;
     }
+    const now = clock.now().getTime();
+    const refused = failure.status === 401 || failure.status === 403 || /^Expired|^Token/.test(failure.name);
+    if (!refused || settings.keys !== undefined || now - renewedAt < RENEW_AGAIN_MS) return false;
+    renewedAt = now;
+    session = openSession(settings, route, used.region, env);
+    return true;
   };
-  const translate: S3Connection['translate'] = (error, operation, doing) => {
-    const { endpoint, bucket, region, insecure } = settings;
-    return fromS3Error(error, { doing, operation, endpoint, bucket, region, insecure, now: clock.now() });
-  };
+  const translate: S3Connection['translate'] = (error, operation, doing) =>
+    fromS3Error(error, {
+      doing,
+      operation,
+      endpoint,
+      bucket,
+      region: session.region,
+      insecure,
+      proxy,
+      authorities,
+      now: clock.now(),
+    });
   return {
     settings,
     clock,
     translate,
     async call(operation, doing, signal, make) {
       let last: SnapshotError | undefined;
+      const once = async (attempt: number) => {
+        const used = session;
+        try {
+          return await orAborted(make(used.client, { abortSignal: signal }, attempt), signal);
+        } catch (error) {
+          if (signal.aborted || !renew(used, error)) throw error;
+          return await orAborted(make(session.client, { abortSignal: signal }, attempt), signal);
+        }
+      };
       try {
         return await pRetry(
           async (attempt) => {
             try {
-              return await make(client, { abortSignal: signal }, attempt);
+              return await once(attempt);
             } catch (error) {
               if (signal.aborted) throw abortError(signal);
               last = translate(error, operation, doing);
@@ -110,8 +122,8 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
             }
           },
           {
-            retries,
-            minTimeout,
+            retries: (tuning.maxAttempts ?? 5) - 1,
+            minTimeout: tuning.firstRetryMs ?? 200,
             maxTimeout: 5_000,
             randomize: true,
             signal,
@@ -125,21 +137,8 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
         throw signal.aborted ? withLastTry(abortError(signal), last) : error;
       }
     },
-    timedByClock,
-    timed: (doing, signal, work) =>
-      timedByClock(doing, signal, (inner, time) => {
-        time.begin();
-        return work(inner);
-      }),
+    ...timedBy(settings),
   };
-}
-
-function tookTooLong(doing: string, settings: S3Settings): SnapshotError {
-  return new SnapshotError('timeout', doing, {
-    why: `${settings.endpoint} needed longer than ${settings.timeoutMs / 1000} s`,
-    hint: 'Raise --s3-timeout, or check the network.',
-    retryable: true,
-  });
 }
 
 /** That the time is up is not the cause when every try within it has failed. */
@@ -151,83 +150,4 @@ function withLastTry(ended: SnapshotError, last: SnapshotError | undefined): Sna
     retryable: ended.retryable,
     cause: last,
   });
-}
-
-/**
- * Retries are ours (`maxAttempts: 1`): the SDK sleeps between its own without looking at the signal.
- * Checksums only when S3 requires them, and no `Expect: 100-continue`: not every S3 compatible knows either.
- */
-function createClient(settings: S3Settings, stallMs: number): S3Client {
-  const client = new S3Client({
-    endpoint: `${settings.insecure ? 'http' : 'https'}://${settings.endpoint}`,
-    region: settings.region,
-    forcePathStyle: !wantsVirtualHost(settings.endpoint),
-    credentials: {
-      accessKeyId: settings.accessKey.reveal(),
-      secretAccessKey: settings.secretKey.reveal(),
-    },
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    expectContinueHeader: false,
-    maxAttempts: 1,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: Math.min(10_000, stallMs),
-      socketTimeout: stallMs,
-      ...agents(settings),
-    }),
-  });
-  if (!settings.insecure) leavePayloadsUnsigned(client);
-  return client;
-}
-
-/**
- * The SDK would hash every part with SHA-256, on the main thread, for its signature. Under TLS nobody can forge a byte on
- * the way to whoever ends it, and `Content-MD5` (which is signed) proves that none is damaged behind that, so the hash is
- * CPU time for nothing; over plain http it is the only thing that keeps forgers out, and stays.
- */
-function leavePayloadsUnsigned(client: S3Client): void {
-  client.middlewareStack.add(
-    (next) => (args) => {
-      const { request } = args;
-      if (hasHeaders(request)) request.headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD';
-      return next(args);
-    },
-    { step: 'build', name: 'unsignedPayload' },
-  );
-}
-
-function hasHeaders(request: unknown): request is { headers: Record<string, string> } {
-  return typeof request === 'object' && request !== null && 'headers' in request;
-}
-
-function agents(settings: S3Settings): { httpAgent: HttpAgent } | { httpsAgent: HttpsAgent } {
-  const shared = {
-    keepAlive: true,
-    // Like Go's proxy rules, which k3s follows: never for a server on this machine.
-    ...(isLoopback(settings.endpoint) ? {} : { proxyEnv: process.env }),
-  };
-  if (settings.insecure) return { httpAgent: new HttpAgent(shared) };
-  const ca = trustedAuthorities(settings.endpointCA);
-  return {
-    httpsAgent: new HttpsAgent({
-      ...shared,
-      rejectUnauthorized: !settings.skipSSLVerify,
-      // Made once: parsing some 150 roots anew for each connection would cost more than the handshake.
-      ...(ca === undefined ? {} : { secureContext: createSecureContext({ ca: [...ca] }) }),
-    }),
-  };
-}
-
-function hostOf(endpoint: string): string {
-  return endpoint.replace(/:\d+$/, '').toLowerCase();
-}
-
-function isLoopback(endpoint: string): boolean {
-  const host = hostOf(endpoint);
-  return host === 'localhost' || host === '[::1]' || /^127(\.\d+){3}$/.test(host);
-}
-
-/** Amazon and Alibaba want `bucket.host`; everybody else understands `host/bucket`. */
-function wantsVirtualHost(endpoint: string): boolean {
-  return /(^|\.)(amazonaws\.com(\.cn)?|aliyuncs\.com)$/.test(hostOf(endpoint));
 }

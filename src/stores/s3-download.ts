@@ -2,7 +2,7 @@ import { GetObjectCommand } from '@aws-sdk/client-s3';
 import { abortError, SnapshotError } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
 import type { S3Connection } from './s3-client.ts';
-import { isS3Error } from './s3-errors.ts';
+import { isS3Error } from './s3-failure.ts';
 import { assertBucket, headObject, type ObjectHead } from './s3-list.ts';
 
 interface Body extends AsyncIterable<Uint8Array> {

@@ -1,8 +1,9 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { SnapshotError } from '../errors.ts';
-import type { S3Call } from './s3-connection-errors.ts';
-import { fromS3Error, isS3Error } from './s3-errors.ts';
+import { fromS3Error } from './s3-errors.ts';
+import { isS3Error } from './s3-failure.ts';
+import type { S3Call } from './s3-translations.ts';
 
 const call: S3Call = {
   doing: 'Cannot list s3://backups/etcd',
@@ -11,6 +12,8 @@ const call: S3Call = {
   bucket: 'backups',
   region: 'us-east-1',
   insecure: false,
+  proxy: undefined,
+  authorities: [],
   now: new Date('2026-11-22T10:00:00Z'),
 };
 
@@ -32,6 +35,7 @@ describe('fromS3Error', () => {
   it.each([
     ['InvalidAccessKeyId', 403, 'unauthenticated', false, /--s3-access-key/],
     ['SignatureDoesNotMatch', 403, 'unauthenticated', false, /--s3-secret-key/],
+    ['ExpiredToken', 400, 'unauthenticated', false, /--s3-session-token/],
     ['AccessDenied', 403, 'forbidden', false, /Allow ListObjectsV2 in bucket backups/],
     ['NoSuchBucket', 404, 'not-found', false, /--s3-bucket.*never made/],
     ['NoSuchKey', 404, 'not-found', false, /--s3-folder/],
@@ -102,6 +106,34 @@ describe('fromS3Error', () => {
     const headers = { 'x-amz-bucket-region': 'eu-west-1' };
     const byHeader = sdkError('PermanentRedirect', 301, { $response: { headers } });
     expect(fromS3Error(byHeader, call)).toMatchObject({ code: 'usage', hint: 'Use --s3-region=eu-west-1.' });
+  });
+
+  it('tells which CAs were loaded', () => {
+    const error = nodeError('SELF_SIGNED_CERT_IN_CHAIN');
+    expect(fromS3Error(error, call).why).toMatch(/trusted here: those of the system$/);
+    const authorities = ['CN=our CA (of /ca.crt, until 2030-01-01)'];
+    expect(fromS3Error(error, { ...call, authorities }).why).toContain(
+      'of the system, CN=our CA (of /ca.crt',
+    );
+  });
+
+  it.each([
+    [nodeError('ECONNREFUSED'), 'unavailable', true, /--s3-proxy=none/],
+    [nodeError('ENOTFOUND'), 'unavailable', true, /--s3-proxy/],
+    [Object.assign(nodeError('ERR_PROXY_TUNNEL'), { statusCode: 407 }), 'unauthenticated', false, /user:/],
+    [Object.assign(nodeError('ERR_PROXY_TUNNEL'), { statusCode: 403 }), 'forbidden', false, /Allow/],
+    [Object.assign(nodeError('ERR_PROXY_TUNNEL'), { statusCode: 502 }), 'unavailable', true, /reach/],
+    [nodeError('ERR_PROXY_TUNNEL'), 'unavailable', true, /reach/],
+    [sdkError('UnknownError', 407), 'unauthenticated', false, /user:/],
+  ] as const)('blames the proxy for %s', (reason, code, retryable, hint) => {
+    const error = fromS3Error(reason, { ...call, proxy: 'proxy:3128' });
+    expect(error).toMatchObject({ code, retryable, why: expect.stringContaining('proxy:3128') });
+    expect(error.hint).toMatch(hint);
+  });
+
+  it('does not blame the proxy for what S3 says', () => {
+    const error = fromS3Error(sdkError('AccessDenied', 403), { ...call, proxy: 'proxy:3128' });
+    expect(error.why).not.toContain('proxy');
   });
 
   it('keeps nothing of the request', () => {

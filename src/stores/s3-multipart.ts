@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   AbortMultipartUploadCommand,
+  ChecksumAlgorithm,
   type CompletedPart,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -8,7 +9,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
-import { isS3Error } from './s3-errors.ts';
+import { isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
 
 export interface OpenUpload {
@@ -49,6 +50,8 @@ export async function beginUpload(
     Key: plan.key,
     ContentType: plan.contentType,
     Metadata: plan.metadata,
+    // Servers compare the parts' checksums at the end only when they were announced.
+    ...(s3.settings.checksums === 'when-supported' ? { ChecksumAlgorithm: ChecksumAlgorithm.CRC32 } : {}),
   };
   const operation = 'CreateMultipartUpload';
   const { UploadId } = await s3.call(operation, plan.doing, signal, (client, options) =>

@@ -5,7 +5,7 @@ import { assertSnapshotName } from '../snapshot/naming.ts';
 import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
-import { connectS3, type OperationClock, type S3Connection, type S3Tuning } from './s3-client.ts';
+import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
 import { folderPrefix, nameOfKey, s3Url, sidecarKey, sidecarPrefix, snapshotKey } from './s3-keys.ts';
 import {
@@ -18,6 +18,7 @@ import {
   toSnapshot,
 } from './s3-list.ts';
 import { type Program, parseSidecar, toUserMetadata } from './s3-metadata.ts';
+import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
 import { sweepUploads } from './s3-sweep.ts';
 import { type Uploaded, uploadGrowing } from './s3-upload.ts';
@@ -39,9 +40,9 @@ const HEADS_AT_ONCE = 8;
 
 /**
  * Snapshots as objects `<folder>/<name>` of one bucket, laid out as k3s does. Each method may take `settings.timeoutMs`;
- * for `put` that is the time after the bytes are proven, and before that between two parts: a snapshot that still grows
- * is waited for as long as it takes.
- * @throws SnapshotError `usage` | `io` when the CA bundle of the settings is wrong
+ * `put` may take it for each part, and once more to finish: a snapshot that still grows is waited for as long as it takes,
+ * and a slow line that moves is not cut. Whatever takes its time, no byte for `settings.stallMs` ends a request.
+ * @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong
  */
 export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore {
   const s3 = connectS3(settings, options.clock ?? { now: () => new Date() }, options);

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { trustedAuthorities } from './s3-trust.ts';
 
 const [one = '', two = ''] = rootCertificates;
+const NONE = { ca: [], loaded: [] };
 const inline = (pem: string) => Buffer.from(pem).toString('base64');
 
 it('is undefined without a CA of our own', () => {
@@ -12,9 +13,11 @@ it('is undefined without a CA of our own', () => {
 });
 
 it('takes bundles of several certificates, with text between', () => {
-  const all = trustedAuthorities(inline(`# first\n${one}\n# second\n${two}\n`)) ?? [];
-  expect(all.slice(-2)).toEqual([one, two]);
-  expect(all.length).toBeGreaterThan(2);
+  const { ca, loaded } = trustedAuthorities(inline(`# first\n${one}\n# second\n${two}\n`)) ?? NONE;
+  expect(ca.slice(-2)).toEqual([one, two]);
+  expect(ca.length).toBeGreaterThan(2);
+  expect(loaded).toHaveLength(2);
+  expect(loaded[0]).toMatch(/^C=.*\(of a base64 bundle of --s3-endpoint-ca, until 20\d\d-\d\d-\d\d\)$/);
 });
 
 it.each([

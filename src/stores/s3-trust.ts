@@ -1,35 +1,48 @@
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { getCACertificates } from 'node:tls';
+import { certificatesIn, readCertificate } from '../config/pem.ts';
 import { SnapshotError } from '../errors.ts';
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+export interface Authorities {
+  /** PEM blocks: those that Node trusts anyway, and ours. */
+  readonly ca: readonly string[];
+  /** A line for each of ours: subject, where it is from and until when it is valid. */
+  readonly loaded: readonly string[];
+}
+
+interface Loaded {
+  readonly pem: string;
+  readonly text: string;
+}
 
 /**
  * The CAs to trust for an S3 endpoint: those that Node trusts anyway and those of `--s3-endpoint-ca`, a space-separated
  * list of base64 PEM bundles and file paths. Undefined when the list is empty.
  * @throws SnapshotError `usage` | `io`, naming the item that is wrong
  */
-export function trustedAuthorities(endpointCA: string): readonly string[] | undefined {
+export function trustedAuthorities(endpointCA: string): Authorities | undefined {
   const items = endpointCA.split(/\s+/).filter((item) => item !== '');
   if (items.length === 0) return undefined;
-  return [...getCACertificates('default'), ...items.flatMap(certificatesOf)];
+  const ours = items.flatMap(certificatesOf);
+  return {
+    ca: [...getCACertificates('default'), ...ours.map(({ pem }) => pem)],
+    loaded: ours.map(({ text }) => text),
+  };
 }
 
-function certificatesOf(item: string): readonly string[] {
+function certificatesOf(item: string): readonly Loaded[] {
   const inline = Buffer.from(item, 'base64').toString('latin1');
   const isInline = inline.includes('-----BEGIN ');
   // What is given inline may be long and is not worth repeating; a path is what the user has to look at.
   const source = isInline ? 'a base64 bundle of --s3-endpoint-ca' : item;
-  const found = (isInline ? inline : readBundle(item)).match(CERTIFICATE) ?? [];
+  const found = certificatesIn(isInline ? inline : readBundle(item));
   if (found.length === 0) {
     throw new SnapshotError('usage', `There is no certificate in ${source}`, {
       why: 'a CA bundle is one or more PEM blocks "BEGIN CERTIFICATE"',
       hint: 'Correct --s3-endpoint-ca.',
     });
   }
-  for (const pem of found) assertCertificate(pem, source);
-  return found;
+  return found.map((pem) => ({ pem, text: describeCertificate(pem, source) }));
 }
 
 function readBundle(path: string): string {
@@ -43,13 +56,14 @@ function readBundle(path: string): string {
   }
 }
 
-function assertCertificate(pem: string, source: string): void {
-  try {
-    void new X509Certificate(pem);
-  } catch (error) {
+function describeCertificate(pem: string, source: string): string {
+  const certificate = readCertificate(pem);
+  if (certificate instanceof Error) {
     throw new SnapshotError('usage', `A certificate in ${source} cannot be read`, {
-      cause: error,
+      cause: certificate,
       hint: 'Correct --s3-endpoint-ca.',
     });
   }
+  const subject = certificate.subject.replaceAll('\n', ', ');
+  return `${subject} (of ${source}, until ${certificate.validToDate.toISOString().slice(0, 10)})`;
 }

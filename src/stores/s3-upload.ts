@@ -2,9 +2,10 @@ import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sd
 import { abortError, asError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import { Md5Thread, md5Of } from './md5.ts';
-import type { OperationClock, S3Connection } from './s3-client.ts';
+import type { S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
+import { type OperationClock, orAborted } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
 
@@ -64,7 +65,7 @@ async function putWhole(
   const body = part?.body ?? Buffer.alloc(0);
   await provenSize(upload, plan, body.length, signal);
   const Metadata = await orAborted(plan.metadata(), signal);
-  plan.time.begin();
+  plan.time.start();
   // Here, and not in a thread: nobody needs this one any more to keep up with etcd.
   const md5 = md5Of(body);
   const { key: Key, contentType: ContentType } = plan;
@@ -92,6 +93,8 @@ async function putParts(
   parts: { readonly reader: PartReader; readonly first: Part; readonly second: Part },
   signal: AbortSignal,
 ): Promise<Uploaded> {
+  // The proof may fail while parts are still being sent and nobody waits for it.
+  void Promise.allSettled([upload.bytes.proven]);
   const Metadata = await orAborted(plan.metadata(), signal);
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
@@ -101,13 +104,13 @@ async function putParts(
     doubt = true;
   };
   try {
-    plan.time.touch();
-    void Promise.allSettled([upload.bytes.proven]).then(() => plan.time.begin());
+    plan.time.start();
     uploadId = await beginUpload(s3, { ...plan, metadata: Metadata }, onDoubt, signal);
     await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
+    plan.time.start();
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
     await (doubt ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
@@ -175,13 +178,20 @@ async function sendParts(
       const md5 = await part.md5;
       const sum = { ContentMD5: md5.toString('base64'), ContentLength: Body.length };
       const input = { ...target, PartNumber, Body, ...sum };
-      const { ETag } = await s3.call('UploadPart', plan.doing, inner, async (client, options) => {
-        const answer = await client.send(new UploadPartCommand(input), options);
-        assertTaken(answer, md5, plan.doing);
-        return answer;
-      });
-      sent[PartNumber - 1] = { PartNumber, ETag };
+      const { ETag, ChecksumCRC32 } = await s3.call(
+        'UploadPart',
+        plan.doing,
+        inner,
+        async (client, options) => {
+          const answer = await client.send(new UploadPartCommand(input), options);
+          assertTaken(answer, md5, plan.doing);
+          return answer;
+        },
+      );
+      // What a part was sent with, the end must name again.
+      sent[PartNumber - 1] = { PartNumber, ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) };
       taken += Body.length;
+      plan.time.step();
       upload.onProgress?.(taken);
     } catch (error) {
       failed.abort(error);
@@ -192,7 +202,7 @@ async function sendParts(
   const nextPart = async () => {
     plan.time.pause();
     const part = await parts.reader.next(inner);
-    plan.time.touch();
+    plan.time.start();
     return part === undefined ? undefined : summed(part);
   };
   try {
@@ -242,17 +252,4 @@ async function provenSize(
     why: `the snapshot has ${size} bytes, and ${read} could be read`,
     retryable: true,
   });
-}
-
-/** The outcome of a promise that knows nothing of signals, or the end of waiting for it. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(abortError(signal));
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

@@ -200,9 +200,14 @@ describe.each(servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
 
   it('tells a wrong key, a wrong secret and a wrong bucket apart, and shows no secret', async () => {
     const right = s3.settings(BUCKET, 'wrong');
+    const keys = (accessKey: string, secretKey: string) => ({
+      accessKey: new Redacted(accessKey),
+      secretKey: new Redacted(secretKey),
+      sessionToken: undefined,
+    });
     const wrongs = [
-      { settings: { ...right, accessKey: new Redacted('AKIAWRONG') }, code: 'unauthenticated' },
-      { settings: { ...right, secretKey: new Redacted('not-the-secret') }, code: 'unauthenticated' },
+      { settings: { ...right, keys: keys('AKIAWRONG', s3.secretKey) }, code: 'unauthenticated' },
+      { settings: { ...right, keys: keys(s3.accessKey, 'not-the-secret') }, code: 'unauthenticated' },
       { settings: { ...right, bucket: 'no-such-bucket' }, code: 'not-found' },
     ];
     for (const { settings, code } of wrongs) {

@@ -10,6 +10,7 @@ import { openUploadsOf, until } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { uploadOf } from '../support/store-contract.ts';
+import { startTcpFront } from '../support/tcp-front.ts';
 
 const BUCKET = 'snapshots';
 const NAME = 'on-demand-node-1-1730308816';
@@ -20,6 +21,38 @@ const isPart = (request: SeenRequest) => request.path.includes('partNumber=');
 const isBegin = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploads');
 const isUploadList = (request: SeenRequest) => request.method === 'GET' && request.path.includes('uploads');
 const denied = { status: 403, body: '<Error><Code>AccessDenied</Code><Message>no</Message></Error>' };
+
+describe.each([false, true])('a line that is slow but moves, tls %s', (tls) => {
+  let s3: S3Server;
+  beforeAll(async () => {
+    s3 = await startS3({ kind: 'versitygw', tls });
+    await s3.createBucket(BUCKET);
+  });
+  afterAll(() => s3?.[Symbol.asyncDispose]());
+
+  it('is cut neither by --s3-timeout nor by --s3-stall-timeout, however long the upload takes', async () => {
+    await using front = await startTcpFront(s3.endpoint);
+    front.throttleUpward(8 * MIB);
+    // A part takes four seconds, all three twelve; what the kernel takes at once is gone in one.
+    const settings = { ...s3.settings(BUCKET), endpoint: front.endpoint, timeoutMs: 8_000, stallMs: 2_500 };
+    const store = createS3Store(settings, { ...quick, maxAttempts: 1, partSize: 32 * MIB, concurrency: 1 });
+    const content = someBytes(80 * MIB);
+    expect((await store.put(uploadOf(NAME, GrowingBytes.whole(content)), never)).snapshot.size).toBe(
+      80 * MIB,
+    );
+  });
+
+  it('that stops moving ends, long before --s3-timeout', async () => {
+    await using front = await startTcpFront(s3.endpoint);
+    const settings = { ...s3.settings(BUCKET, 'stop'), endpoint: front.endpoint, stallMs: 500 };
+    const store = createS3Store(settings, { ...quick, maxAttempts: 1 });
+    const done = store.put(
+      uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB)), { onProgress: () => front.hang() }),
+      never,
+    );
+    await expect(done).rejects.toMatchObject({ code: 'timeout' });
+  });
+});
 
 describe.each(s3Kinds)('what an upload waits for, and what it does not depend on, on %s', (kind) => {
   let s3: S3Server;

@@ -129,9 +129,6 @@ async function openUploads({ s3 }: SaveScene, names: readonly string[]): Promise
 async function secretsOf(scene: SaveScene, etcd: EtcdSettings): Promise<string[]> {
   const pem = etcd.keyFile === undefined ? '' : await readFile(etcd.keyFile, 'utf8');
   const lines = pem.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
-  const keys =
-    scene.s3 === undefined
-      ? []
-      : [scene.s3.settings.secretKey.reveal(), scene.s3.settings.accessKey.reveal()];
-  return [...lines, ...keys];
+  const keys = scene.s3?.settings.keys;
+  return [...lines, ...(keys === undefined ? [] : [keys.secretKey.reveal(), keys.accessKey.reveal()])];
 }

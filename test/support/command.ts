@@ -89,7 +89,7 @@ export function s3Flags(settings: S3Settings): string[] {
 
 export function s3Env(settings: S3Settings): Record<string, string> {
   return {
-    AWS_ACCESS_KEY_ID: settings.accessKey.reveal(),
-    AWS_SECRET_ACCESS_KEY: settings.secretKey.reveal(),
+    AWS_ACCESS_KEY_ID: settings.keys?.accessKey.reveal() ?? '',
+    AWS_SECRET_ACCESS_KEY: settings.keys?.secretKey.reveal() ?? '',
   };
 }

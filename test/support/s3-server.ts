@@ -5,7 +5,7 @@ import { CreateBucketCommand, ListBucketsCommand, S3Client } from '@aws-sdk/clie
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { Redacted, type S3Settings } from '../../src/config/types.ts';
 import { toolPath } from '../tools/toolbox.ts';
-import { type Authority, certificateAuthority } from './certificates.ts';
+import { type Authority, certificateAuthority, type IssueOptions } from './certificates.ts';
 import { freePorts, startServer } from './processes.ts';
 import { scratchDir } from './scratch.ts';
 
@@ -32,13 +32,20 @@ export interface S3Server extends AsyncDisposable {
   client(): S3Client;
 }
 
-/** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
-export async function startS3(options: {
-  kind: S3Kind;
-  tls?: boolean;
+export interface S3Options {
+  readonly kind: S3Kind;
+  readonly tls?: boolean;
+  /** `us-east-1` unless given. */
+  readonly region?: string;
+  /** Lets `bucket.<domain>` stand for a bucket, and is in the certificate. */
+  readonly domain?: string;
   /** Encrypts whatever it is sent, unasked; MinIO can. */
-  encrypts?: boolean;
-}): Promise<S3Server> {
+  readonly encrypts?: boolean;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
+export async function startS3(options: S3Options): Promise<S3Server> {
   const scratch = await scratchDir('s3-');
   const [port] = await freePorts(1);
   const endpoint = `127.0.0.1:${port}`;
@@ -50,15 +57,14 @@ export async function startS3(options: {
   const start = options.kind === 'minio' ? minio : versitygw;
   const client = new S3Client({
     endpoint: url,
-    region: 'us-east-1',
+    region: options.region ?? 'us-east-1',
     forcePathStyle: true,
     credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
     requestChecksumCalculation: 'WHEN_REQUIRED',
     maxAttempts: 2,
     requestHandler: new NodeHttpHandler({ httpsAgent: new Agent({ ca: ca?.pem }) }),
   });
-  const encrypts = options.encrypts ?? false;
-  const server = await start({ scratch: scratch.path, data, endpoint, ca, client, encrypts });
+  const server = await start({ ...options, scratch: scratch.path, data, endpoint, ca, client });
   return {
     kind: options.kind,
     url,
@@ -75,12 +81,21 @@ export async function startS3(options: {
       endpointCA: ca?.caFile ?? '',
       skipSSLVerify: false,
       insecure: !tls,
-      accessKey: new Redacted(ACCESS_KEY),
-      secretKey: new Redacted(SECRET_KEY),
+      keys: {
+        accessKey: new Redacted(ACCESS_KEY),
+        secretKey: new Redacted(SECRET_KEY),
+        sessionToken: undefined,
+      },
       bucket,
       region: 'us-east-1',
       folder,
       timeoutMs: 60_000,
+      stallMs: 30_000,
+      proxy: 'environment',
+      lookup: 'auto',
+      checksums: 'when-required',
+      encryption: { kind: 'none' },
+      objects: { storageClass: undefined, acl: undefined, tags: new Map() },
     }),
     client: () => client,
     async [Symbol.asyncDispose]() {
@@ -91,27 +106,28 @@ export async function startS3(options: {
   };
 }
 
-interface Plan {
+interface Plan extends S3Options {
   readonly scratch: string;
   readonly data: string;
   readonly endpoint: string;
   readonly ca: Authority | undefined;
   readonly client: S3Client;
-  readonly encrypts: boolean;
 }
 
 async function versitygw(plan: Plan): Promise<AsyncDisposable> {
-  const pair = await plan.ca?.issue('versitygw');
+  const pair = await plan.ca?.issue('versitygw', hostsOf(plan));
   return startServer({
     name: 'versitygw',
     command: await toolPath('versitygw'),
     args: [
       `--port=${plan.endpoint}`,
+      `--region=${plan.region ?? 'us-east-1'}`,
+      ...(plan.domain === undefined ? [] : [`--virtual-domain=${plan.domain}`]),
       ...(pair === undefined ? [] : [`--cert=${pair.certFile}`, `--key=${pair.keyFile}`]),
       'posix',
       plan.data,
     ],
-    env: { ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY },
+    env: { ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY, ...plan.env },
     logFile: join(plan.scratch, 'versitygw.log'),
     ready: () => listsBuckets(plan.client),
   });
@@ -120,7 +136,7 @@ async function versitygw(plan: Plan): Promise<AsyncDisposable> {
 async function minio(plan: Plan): Promise<AsyncDisposable> {
   const certs = join(plan.scratch, 'certs');
   await mkdir(certs);
-  const pair = await plan.ca?.issue('minio');
+  const pair = await plan.ca?.issue('minio', hostsOf(plan));
   if (pair !== undefined) {
     await symlink(pair.certFile, join(certs, 'public.crt'));
     await symlink(pair.keyFile, join(certs, 'private.key'));
@@ -133,16 +149,24 @@ async function minio(plan: Plan): Promise<AsyncDisposable> {
       MINIO_ROOT_USER: ACCESS_KEY,
       MINIO_ROOT_PASSWORD: SECRET_KEY,
       MINIO_UPDATE: 'off',
-      ...(plan.encrypts
+      MINIO_SITE_REGION: plan.region ?? 'us-east-1',
+      ...(plan.domain === undefined ? {} : { MINIO_DOMAIN: plan.domain }),
+      ...(plan.encrypts === true
         ? {
             MINIO_KMS_SECRET_KEY: `it:${Buffer.alloc(32, 7).toString('base64')}`,
             MINIO_KMS_AUTO_ENCRYPTION: 'on',
           }
         : {}),
+      ...plan.env,
     },
     logFile: join(plan.scratch, 'minio.log'),
     ready: () => listsBuckets(plan.client),
   });
+}
+
+function hostsOf({ domain }: Plan): IssueOptions {
+  if (domain === undefined) return {};
+  return { hosts: ['localhost', '127.0.0.1', '::1', domain, `*.${domain}`] };
 }
 
 async function listsBuckets(client: S3Client): Promise<boolean> {

@@ -8,7 +8,9 @@ export interface TcpFront extends AsyncDisposable {
   cutAfter(bytes: number): void;
   /** Passes the server's bytes on at most at this pace. */
   throttle(bytesPerSecond: number): void;
-  /** From now on nothing passes, in neither direction, but connections stay open. */
+  /** Passes the client's bytes on at most at this pace. */
+  throttleUpward(bytesPerSecond: number): void;
+  /** From now on nothing passes, in neither direction, not even the end of a connection. */
   hang(): void;
   /** Resets every open connection at once. */
   reset(): void;
@@ -19,7 +21,7 @@ export interface TcpFront extends AsyncDisposable {
 type Rule =
   | { readonly kind: 'pass' }
   | { readonly kind: 'cut'; readonly bytes: number }
-  | { readonly kind: 'throttle'; readonly bytesPerSecond: number }
+  | { readonly kind: 'throttle' | 'throttle-upward'; readonly bytesPerSecond: number }
   | { readonly kind: 'hang' };
 
 /** A TCP proxy before a server, for faults below TLS. Rules hold for open connections too. */
@@ -33,6 +35,8 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
       sockets.add(socket);
       socket.once('close', () => {
         sockets.delete(socket);
+        // Whoever hangs does not even see that the other side has gone.
+        if (rule.kind === 'hang') return;
         client.destroy();
         upstream.destroy();
       });
@@ -40,7 +44,7 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
       socket.on('error', () => socket.destroy());
     }
     let passed = 0;
-    const gate = (counts: boolean) =>
+    const gate = (counts: boolean, pace: 'throttle' | 'throttle-upward') =>
       new Transform({
         transform(chunk: Buffer, _encoding, done) {
           if (rule.kind === 'hang') return;
@@ -51,13 +55,16 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
               return;
             }
           }
-          const wait = counts && rule.kind === 'throttle' ? (chunk.length / rule.bytesPerSecond) * 1000 : 0;
+          const wait = rule.kind === pace ? (chunk.length / rule.bytesPerSecond) * 1000 : 0;
           if (wait === 0) done(null, chunk);
           else setTimeout(() => done(null, chunk), wait);
         },
+        flush(done) {
+          if (rule.kind !== 'hang') done();
+        },
       });
-    client.pipe(gate(false)).pipe(upstream);
-    upstream.pipe(gate(true)).pipe(client);
+    client.pipe(gate(false, 'throttle-upward')).pipe(upstream);
+    upstream.pipe(gate(true, 'throttle')).pipe(client);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -67,6 +74,9 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
     },
     throttle: (bytesPerSecond) => {
       rule = { kind: 'throttle', bytesPerSecond };
+    },
+    throttleUpward: (bytesPerSecond) => {
+      rule = { kind: 'throttle-upward', bytesPerSecond };
     },
     hang: () => {
       rule = { kind: 'hang' };

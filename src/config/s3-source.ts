@@ -1,0 +1,68 @@
+import { SnapshotError } from '../errors.ts';
+import { parseBoolean, parseDuration } from './duration.ts';
+import type { Given, Problem } from './flags.ts';
+import type { Option, OptionKey, Wording } from './option.ts';
+import { s3Options } from './s3-options.ts';
+import { s3SettingsOf } from './s3-settings.ts';
+import type { S3Source } from './types.ts';
+
+/** k3s once took a retention for a setting like the others, and so ignored Secrets that had worked before. */
+const NO_SETTING_OF_STORE: readonly OptionKey[] = ['s3', 's3ConfigSecret', 's3Retention'];
+
+const byFlag: Wording = {
+  name: (key) => `--${s3Options.find((option) => option.key === key)?.flag ?? key}`,
+  shown: (value) => `: ${JSON.stringify(value)}`,
+};
+
+/**
+ * Where the settings of S3 come from. The Secret counts only when nothing else is set, as the seed document says; a value
+ * that equals its default is not set, as in k3s. What is wrong is added to `problems`.
+ * @param given flags over environment
+ * @param flags what the command line itself says: S3 flags without `--s3` are a mistake there, but not in the environment
+ */
+export function resolveS3(given: Given, flags: Given, problems: Problem[]): S3Source {
+  if (parseBoolean(given.s3 ?? 'false') !== true) {
+    // `--s3=false` switches off on purpose what else is there.
+    for (const option of given.s3 === undefined ? s3Options : []) {
+      if (option.key === 's3' || flags[option.key] === undefined) continue;
+      problems.push({ what: `--${option.flag} is given, but S3 is off`, cure: 'add --s3' });
+    }
+    return { kind: 'off' };
+  }
+  const { s3ConfigSecret: name } = given;
+  if (name === undefined) {
+    return { kind: 'settings', settings: s3SettingsOf(given, byFlag, problems), ignored: undefined };
+  }
+  const because = s3Options.flatMap((option) => {
+    const value = given[option.key];
+    if (NO_SETTING_OF_STORE.includes(option.key) || value === undefined || isDefault(option, value))
+      return [];
+    return [(flags[option.key] ?? '') === '' ? (option.env?.[0] ?? option.flag) : `--${option.flag}`];
+  });
+  if (because.length > 0) {
+    return { kind: 'settings', settings: s3SettingsOf(given, byFlag, problems), ignored: { name, because } };
+  }
+  if (!/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) {
+    problems.push({
+      what: `--s3-config-secret: ${JSON.stringify(name)} is no name of a Secret`,
+      cure: 'give its name alone; it lies in kube-system',
+    });
+  }
+  return { kind: 'secret', name };
+}
+
+/** The warning about a Secret that was named and is not read, or undefined. */
+export function ignoredSecret(source: S3Source): SnapshotError | undefined {
+  if (source.kind !== 'settings' || source.ignored === undefined) return undefined;
+  const { name, because } = source.ignored;
+  return new SnapshotError('usage', `Secret kube-system/${name} is ignored`, {
+    why: `S3 is set by ${because.join(', ')} already, and the two are never mixed`,
+    hint: 'Give only --s3 and --s3-config-secret to use the Secret, or leave --s3-config-secret out.',
+  });
+}
+
+function isDefault(option: Option, value: string): boolean {
+  if (option.type === 'boolean') return parseBoolean(value) === false;
+  if (option.type === 'duration') return parseDuration(value) === parseDuration(option.default ?? '');
+  return (option.type === 'choice' ? value.toLowerCase() : value) === option.default;
+}

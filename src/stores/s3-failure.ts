@@ -1,0 +1,60 @@
+import { asError, isSnapshotError, systemCode } from '../errors.ts';
+
+/** What the SDK's errors tell, read by field. */
+export interface Failure {
+  readonly name: string;
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Region that the server names in an error about regions. */
+  readonly region: string | undefined;
+  /** With what a proxy answered CONNECT. */
+  readonly tunnelStatus: number | undefined;
+}
+
+/** S3's own name of an error, for the few that are an answer and not a failure. */
+export function isS3Error(error: unknown, ...names: readonly string[]): boolean {
+  const cause = isSnapshotError(error) ? error.cause : error;
+  return cause instanceof Error && names.includes(cause.name);
+}
+
+/** Reads what the SDK's error tells. */
+export function readFailure(error: unknown): Failure {
+  const metadata = field(error, '$metadata');
+  const response = field(error, '$response');
+  const status = field(metadata, 'httpStatusCode') ?? field(response, 'statusCode');
+  const headers = Object.entries(asRecord(field(response, 'headers')) ?? {}).flatMap(([name, value]) =>
+    typeof value === 'string' ? [[name.toLowerCase(), value] as const] : [],
+  );
+  const byName = Object.fromEntries(headers);
+  const tunnelStatus = field(error, 'statusCode');
+  const region = field(error, 'Region') ?? byName['x-amz-bucket-region'];
+  return {
+    name: asError(error).name,
+    status: typeof status === 'number' ? status : undefined,
+    headers: byName,
+    region: typeof region === 'string' ? region : undefined,
+    tunnelStatus: typeof tunnelStatus === 'number' ? tunnelStatus : undefined,
+  };
+}
+
+/** The SDK's errors drag the whole response along, and with it the signed request: a dump of them would show it. */
+export function withoutRequest(error: unknown, failure: Failure): Error {
+  const original = asError(error);
+  const copy = new Error(original.message);
+  const requestId = field(field(error, '$metadata'), 'requestId');
+  return Object.assign(copy, {
+    name: original.name,
+    ...(systemCode(error) === undefined ? {} : { code: systemCode(error) }),
+    ...(failure.status === undefined ? {} : { status: failure.status }),
+    ...(typeof requestId === 'string' ? { requestId } : {}),
+  });
+}
+
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === 'object' && value !== null ? { ...value } : undefined;
+}
+
+function field(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null) return undefined;
+  return (value as Record<string, unknown>)[name];
+}
