@@ -11,12 +11,8 @@ const now = new Date('2024-10-30T17:20:15.700Z');
 const name = 'on-demand-k3s-server-1-1730308816';
 const status: MemberStatus = {
   endpoint: 'https://127.0.0.1:2379',
-  version: '3.6.0',
-  clusterId: '1',
   memberId: '2',
   leaderId: '2',
-  dbSize: 4096,
-  dbSizeInUse: 4096,
   isLearner: false,
   errors: [],
 };
@@ -39,6 +35,7 @@ function world(
   change: {
     bytes?: Buffer;
     learner?: boolean;
+    complaints?: readonly string[];
     commitFails?: SnapshotError;
     putFails?: SnapshotError;
     openFails?: SnapshotError;
@@ -128,7 +125,11 @@ function world(
   };
   const parts: SaveParts = {
     source: {
-      status: async () => ({ ...status, isLearner: change.learner ?? false }),
+      status: async () => ({
+        ...status,
+        isLearner: change.learner ?? false,
+        errors: change.complaints ?? [],
+      }),
       async open() {
         const bytes = change.bytes ?? whole;
         return {
@@ -204,6 +205,19 @@ describe('saveSnapshot', () => {
     });
     expect(diary).toEqual(['locked', 'swept', 'unlocked']);
     expect(recorded).toEqual([]);
+  });
+
+  it('takes a snapshot of a member with alarms, and tells each of them', async () => {
+    const { parts } = world({ complaints: ['memberID:2 alarm:CORRUPT ', 'etcdserver: no leader'] });
+    const result = await saveSnapshot(parts, request, quiet, never);
+    expect(result.created).toHaveLength(2);
+    expect(result.warnings).toMatchObject([
+      {
+        message: 'etcd member 2 at https://127.0.0.1:2379 is not well',
+        why: 'etcd says: memberID:2 alarm:CORRUPT',
+      },
+      { why: 'etcd says: etcdserver: no leader' },
+    ]);
   });
 
   it('keeps the local copy when the upload fails, and records the failure under its real location', async () => {
