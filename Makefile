@@ -50,5 +50,6 @@ $(STAMP): package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js with npm (any version from 20 on) first' >&2; exit 1; }
 	@echo '==> npm install: dependencies, as the lock file has them, and the Node that runs everything (half a minute)'
 	@# Not npm ci: npm 11 leaves packages of other platforms out of the lock file, and its ci then misses them.
-	@npm install --no-audit --no-fund --loglevel=error
+	@# --no-save: another npm would write the lock file its own way; the locked versions are installed all the same.
+	@npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@

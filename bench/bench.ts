@@ -11,7 +11,7 @@ import { machine, measure, median, type Run, type Step } from './measure.ts';
 
 /** `node bench/bench.ts [ROUNDS] [MB,MB]` for a shorter look; what is committed says which it was. */
 const ROUNDS = Number(process.argv[2] ?? 5);
-const TARGETS = (process.argv[3] ?? '655,2000').split(',').map(Number);
+const TARGETS = (process.argv[3] ?? '655,200,2000').split(',').map(Number);
 const MEGABYTE = 1e6;
 const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
 const results = new URL('./results/', import.meta.url);

@@ -20,7 +20,7 @@ export const options: readonly Option[] = [
     flag: 'dir',
     alias: 'etcd-snapshot-dir',
     type: 'string',
-    default: '<data-dir>/server/db/snapshots',
+    default: '<data-dir>/server/db/snapshots (kubeadm: /var/lib/etcd-snapshots, custom: none)',
     help: 'Folder of the snapshots; a folder that is named here must exist',
     section: 'Snapshot',
     commands: both,

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { type NamedSnapshot, resourceName, storageNodeLabel } from './resource-name.ts';
 
@@ -16,6 +17,16 @@ function named(overrides: Partial<NamedSnapshot>): NamedSnapshot {
 }
 
 describe('resourceName', () => {
+  it('makes the names that the README shows', async () => {
+    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+    const rows = [...readme.matchAll(/^((?:local|s3)-\S+) +(\S+) +(\S+) +(\S+) +\d+ +(\S+Z)$/gm)];
+    expect(rows).toHaveLength(2);
+    for (const [, name, snapshotName = '', nodeName = '', location = '', created = ''] of rows) {
+      const createdAt = new Date(created);
+      expect(resourceName({ snapshotName, nodeName, location, createdAt, compressed: false })).toBe(name);
+    }
+  });
+
   it.each<[string, Partial<NamedSnapshot>, string]>([
     ['the local record of the seed', {}, `local-${SEED}-3e9290`],
     [

@@ -68,35 +68,26 @@ async function unary(session: EtcdSession, path: string, signal: AbortSignal): P
 
 /** Numbers of the fields of etcdserverpb.StatusResponse and, nested in field 1, of ResponseHeader. */
 function parseStatus(endpoint: string, message: Uint8Array): MemberStatus {
-  const numbers = new Map<number, bigint>();
+  const status = { endpoint, memberId: '0', leaderId: '0', isLearner: false };
   const errors: string[] = [];
-  let version = '';
-  let header: Uint8Array = new Uint8Array(0);
-  const text = new TextDecoder();
   try {
     for (const { field, value } of readFields(message)) {
-      if (typeof value === 'bigint') numbers.set(field, value);
-      else if (field === 1) header = value;
-      else if (field === 2) version = text.decode(value);
-      else if (field === 8) errors.push(text.decode(value));
+      if (field === 1 && typeof value !== 'bigint') status.memberId = memberIdOf(value);
+      else if (field === 4 && typeof value === 'bigint') status.leaderId = value.toString(16);
+      else if (field === 8 && typeof value !== 'bigint') errors.push(new TextDecoder().decode(value));
+      else if (field === 10) status.isLearner = value === 1n;
     }
-    const ids = new Map<number, bigint>();
-    for (const { field, value } of readFields(header)) if (typeof value === 'bigint') ids.set(field, value);
-    const hex = (value: bigint | undefined) => (value ?? 0n).toString(16);
-    return {
-      endpoint,
-      version,
-      clusterId: hex(ids.get(1)),
-      memberId: hex(ids.get(2)),
-      leaderId: hex(numbers.get(4)),
-      dbSize: Number(numbers.get(3) ?? 0n),
-      dbSizeInUse: Number(numbers.get(9) ?? 0n),
-      isLearner: numbers.get(10) === 1n,
-      errors,
-    };
   } catch (error) {
     throw notStatus(asError(error).message);
   }
+  return { ...status, errors };
+}
+
+function memberIdOf(header: Uint8Array): string {
+  for (const { field, value } of readFields(header)) {
+    if (field === 2 && typeof value === 'bigint') return value.toString(16);
+  }
+  return '0';
 }
 
 function notStatus(why: string): SnapshotError {

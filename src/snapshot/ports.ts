@@ -4,17 +4,11 @@ import type { Snapshot, SnapshotFacts } from './snapshot.ts';
 /** One etcd member's answer to Maintenance.Status. Ids are upper-bounded by 64 bits, hence hex strings. */
 export interface MemberStatus {
   readonly endpoint: string;
-  readonly version: string;
-  readonly clusterId: string;
   readonly memberId: string;
   /** `0` when the member knows no leader. */
   readonly leaderId: string;
-  /** Bytes of the database file. */
-  readonly dbSize: number;
-  /** Bytes of it that are in use. */
-  readonly dbSizeInUse: number;
   readonly isLearner: boolean;
-  /** Alarms and other complaints in etcd's own words. */
+  /** Alarms of the cluster and other complaints, in etcd's own words. */
   readonly errors: readonly string[];
 }
 

@@ -47,6 +47,19 @@ describe('saveSnapshot', () => {
     expect(recorded).toEqual([]);
   });
 
+  it('takes a snapshot of a member with alarms, and tells each of them', async () => {
+    const { parts } = saveWorld({ complaints: ['memberID:2 alarm:CORRUPT ', 'etcdserver: no leader'] });
+    const result = await saveSnapshot(parts, request, quiet, never);
+    expect(result.created).toHaveLength(2);
+    expect(result.warnings).toMatchObject([
+      {
+        message: 'etcd member 2 at https://127.0.0.1:2379 is not well',
+        why: 'etcd says: memberID:2 alarm:CORRUPT',
+      },
+      { why: 'etcd says: etcdserver: no leader' },
+    ]);
+  });
+
   it('keeps the local copy when the upload fails, and records the failure under its real location', async () => {
     const putFails = new SnapshotError('unavailable', 'S3 said 503', { why: 'SlowDown' });
     const { parts, recorded } = saveWorld({ putFails });

@@ -1,6 +1,7 @@
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { IntegrityCheck } from './integrity.ts';
 import { interruptedSave } from './interrupted-save.ts';
+import { memberComplaints } from './member-complaints.ts';
 import { buildSnapshotName, snapshotTime, uncompressedName } from './naming.ts';
 import type {
   Clock,
@@ -87,7 +88,7 @@ export async function saveSnapshot(
   const warnings: Error[] = [];
   const facts = gatherFacts(parts, warnings, signal);
   await parts.folder.sweep(signal);
-  await refuseUnfit(parts.source, signal);
+  warnings.push(...(await refuseUnfit(parts.source, signal)));
 
   const failed = (location: Snapshot['location'], error: Error): Snapshot => ({
     ...identity,
@@ -128,10 +129,10 @@ export async function saveSnapshot(
   return { created: records.filter((record) => record.failure === undefined), failures, warnings };
 }
 
-/** @throws SnapshotError `learner`, or why the member does not answer */
-async function refuseUnfit(source: SnapshotSource, signal: AbortSignal): Promise<void> {
+/** Returns what is wrong with the member but does not matter that much. @throws SnapshotError `learner`, or why it does not answer */
+async function refuseUnfit(source: SnapshotSource, signal: AbortSignal): Promise<readonly SnapshotError[]> {
   const status = await source.status(signal);
-  if (!status.isLearner) return;
+  if (!status.isLearner) return memberComplaints(status);
   throw new SnapshotError(
     'learner',
     `etcd member ${status.memberId} at ${status.endpoint} cannot take a snapshot`,

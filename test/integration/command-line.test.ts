@@ -88,6 +88,22 @@ describe('etcd-snapshot', () => {
     expect(stderr).toContain('learner');
   });
 
+  it.each(['3.5', '3.6'] as const)('saves in spite of alarms of etcd %s, and names them', async (version) => {
+    await using dir = await scratchDir();
+    await using cluster = await startEtcd({ version });
+    await cluster.put([['/registry/a', 'b']]);
+    for (const alarm of ['NOSPACE', 'CORRUPT'] as const) await cluster.raiseAlarm(alarm);
+    const flags = etcdFlags(cluster.settings());
+    const { code, stderr } = await runCommand(['save', ...where(dir.path), ...flags]);
+    expect({ code, stderr }).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^WARN.* is not well/m),
+    });
+    for (const alarm of ['NOSPACE', 'CORRUPT'])
+      expect(stderr).toMatch(new RegExp(`why: etcd says: .*${alarm}`));
+    expect((await readdir(dir.path)).filter((file) => finished.test(file))).toHaveLength(1);
+  });
+
   it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     'ends with 130 on %s in mid-stream, with nothing under a final name',
     async (signal) => {

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { Etcd3 } from 'etcd3';
+import { AlarmAction, AlarmType, Etcd3 } from 'etcd3';
 import type { EtcdSettings } from '../../src/config/types.ts';
 import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { toolPath } from '../tools/toolbox.ts';
@@ -41,6 +41,8 @@ export interface EtcdCluster extends AsyncDisposable {
   get(key: string): Promise<Buffer | null>;
   /** Grows the database by about so many bytes of values that compress by about a half, as objects of Kubernetes do. */
   fill(bytes: number): Promise<void>;
+  /** Has the first member raise this alarm, as etcd does when it finds the trouble itself. */
+  raiseAlarm(alarm: 'NOSPACE' | 'CORRUPT'): Promise<void>;
   /** Starts one more member that does not vote; returns its endpoint. */
   addLearner(): Promise<string>;
 }
@@ -128,6 +130,14 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
     },
     get: (key) => etcd3.get(key).buffer(),
     fill: (bytes) => fill(put, bytes),
+    async raiseAlarm(alarm) {
+      const { header } = await etcd3.maintenance.status();
+      await etcd3.maintenance.alarm({
+        action: AlarmAction.Activate,
+        memberID: header.member_id,
+        alarm: AlarmType[alarm === 'CORRUPT' ? 'Corrupt' : 'Nospace'],
+      });
+    },
     async addLearner() {
       const member = await plan('learner');
       await addLearnerMember(settings(endpoints), member.peerUrl);

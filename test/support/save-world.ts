@@ -16,12 +16,8 @@ const now = new Date('2024-10-30T17:20:15.700Z');
 export const name = 'on-demand-k3s-server-1-1730308816';
 const status: MemberStatus = {
   endpoint: 'https://127.0.0.1:2379',
-  version: '3.6.0',
-  clusterId: '1',
   memberId: '2',
   leaderId: '2',
-  dbSize: 4096,
-  dbSizeInUse: 4096,
   isLearner: false,
   errors: [],
 };
@@ -44,6 +40,7 @@ export function saveWorld(
   change: {
     bytes?: Buffer;
     learner?: boolean;
+    complaints?: readonly string[];
     commitFails?: SnapshotError;
     putFails?: SnapshotError;
     openFails?: SnapshotError;
@@ -133,7 +130,11 @@ export function saveWorld(
   };
   const parts: SaveParts = {
     source: {
-      status: async () => ({ ...status, isLearner: change.learner ?? false }),
+      status: async () => ({
+        ...status,
+        isLearner: change.learner ?? false,
+        errors: change.complaints ?? [],
+      }),
       async open() {
         const bytes = change.bytes ?? whole;
         return {
