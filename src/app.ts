@@ -12,8 +12,9 @@ import {
   type SaveResult,
   saveSnapshot,
 } from './snapshot/save-snapshot.ts';
-import type { S3Location } from './snapshot/snapshot.ts';
+import type { Program } from './snapshot/snapshot.ts';
 import { createLocalStore } from './stores/local-store.ts';
+import { s3Location } from './stores/s3-keys.ts';
 
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
@@ -35,9 +36,9 @@ export function openApp(config: Config): App {
     isDefaultDir: config.snapshotDirIsDefault,
     nodeName: config.nodeName,
   });
-  const remote = config.s3 === undefined ? undefined : remoteStore(config.s3, config, program);
-  const source = createEtcdSource(config.etcd, systemClock);
   const opened: AsyncDisposable[] = [];
+  const remote = config.s3 === undefined ? undefined : remoteStore(config.s3, config, program, opened);
+  const source = createEtcdSource(config.etcd, systemClock);
   return {
     async save(onProgress, signal) {
       const warnings: Error[] = [];
@@ -66,11 +67,19 @@ export function openApp(config: Config): App {
   };
 }
 
-function remoteStore(settings: S3Settings, config: Config, program: 'k3s' | 'rke2'): RemoteStore {
+function remoteStore(
+  settings: S3Settings,
+  config: Config,
+  program: Program,
+  opened: AsyncDisposable[],
+): RemoteStore {
   let store: Promise<SnapshotStore> | undefined;
   const load = async () => {
     const { createS3Store } = await import('./stores/s3-store.ts');
-    return createS3Store(settings, { program, nodeName: config.nodeName, journalDir: config.snapshotDir });
+    const options = { program, nodeName: config.nodeName, journalDir: config.snapshotDir };
+    const s3 = createS3Store(settings, options);
+    opened.push({ [Symbol.asyncDispose]: async () => s3[Symbol.dispose]() });
+    return s3;
   };
   return {
     open: () => {
@@ -81,27 +90,13 @@ function remoteStore(settings: S3Settings, config: Config, program: 'k3s' | 'rke
   };
 }
 
-function s3Location(settings: S3Settings, name: string): S3Location {
-  return {
-    store: 's3',
-    endpoint: settings.endpoint,
-    ...(settings.endpointCA === '' ? {} : { endpointCA: settings.endpointCA }),
-    skipSSLVerify: settings.skipSSLVerify,
-    insecure: settings.insecure,
-    region: settings.region,
-    bucket: settings.bucket,
-    prefix: settings.folder,
-    key: name === '' || settings.folder === '' ? name : `${settings.folder}/${name}`,
-  };
-}
-
 /**
  * The Kubernetes client is loaded while the snapshot already streams. What is wrong with a kubeconfig shows as a record
  * that could not be made, which the save reports as a warning: the snapshot does not depend on it.
  */
 function lazyRecorder(
   config: Config,
-  program: 'k3s' | 'rke2',
+  program: Program,
   opened: AsyncDisposable[],
   onWarning: (warning: Error) => void,
 ): SnapshotRecorder | undefined {

@@ -58,6 +58,8 @@ export interface S3Connection {
     signal: AbortSignal,
     work: (signal: AbortSignal, clock: OperationClock) => Promise<T>,
   ): Promise<T>;
+  /** Ends all connections, those that wait for another call included. */
+  close(): void;
 }
 
 /** @throws SnapshotError `usage` | `io` when the CA bundle of the settings is wrong */
@@ -129,6 +131,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
         time.begin();
         return work(inner);
       }),
+    close: () => client.destroy(),
   };
 }
 

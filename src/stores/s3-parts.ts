@@ -1,4 +1,6 @@
+import { abortError } from '../errors.ts';
 import type { SnapshotBytes } from '../snapshot/ports.ts';
+import { orAborted } from './or-aborted.ts';
 
 const MIB = 1024 * 1024;
 const MAX_PARTS = 10_000;
@@ -66,14 +68,14 @@ export class PartReader {
 
   async #take(signal: AbortSignal): Promise<Buffer> {
     for (;;) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw abortError(signal);
       const free = this.#free.pop();
       if (free !== undefined) return free;
       if (this.#left > 0) {
         this.#left -= 1;
         return Buffer.from(new SharedArrayBuffer(this.#partSize));
       }
-      await this.#released.promise;
+      await orAborted(this.#released.promise, signal);
     }
   }
 

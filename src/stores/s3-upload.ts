@@ -2,6 +2,7 @@ import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sd
 import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import { Md5Thread, md5Of } from './md5.ts';
+import { orAborted } from './or-aborted.ts';
 import type { OperationClock, S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
@@ -107,24 +108,28 @@ async function putParts(
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
+  let mayHaveOthers = true;
   try {
     plan.time.touch();
     void Promise.allSettled([upload.bytes.proven]).then(() => plan.time.begin());
     const begun = await beginUpload(s3, { ...plan, metadata: Metadata }, signal);
     uploadId = begun.uploadId;
-    await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
+    mayHaveOthers = begun.attempts > 1;
+    await note
+      ?.begun(uploadId, mayHaveOthers)
+      .catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
-    await (begun.attempts > 1 ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
+    await (mayHaveOthers ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
       .then(() => note?.remove())
       .catch((error: unknown) => warnings.push(asError(error)));
     return { size, etag, warnings };
   } catch (error) {
     if (uploadId !== undefined || !isSnapshotError(error, ...REFUSED)) {
-      await dropParts(s3, plan.key, uploadId, note);
+      await dropParts(s3, plan.key, { uploadId, mayHaveOthers }, note);
     } else {
       await Promise.allSettled([note?.remove()]);
     }
@@ -139,7 +144,7 @@ async function beginNote(
   warnings: Error[],
 ): Promise<OpenNote | undefined> {
   if (plan.journalDir === undefined) return undefined;
-  return noteUpload(plan.journalDir, s3.settings, upload.name).catch((error: unknown) => {
+  return noteUpload(plan.journalDir, s3.settings, upload).catch((error: unknown) => {
     warnings.push(noteFailure(plan, error));
     return undefined;
   });
@@ -147,7 +152,7 @@ async function beginNote(
 
 function noteFailure(plan: UploadPlan, cause: unknown): SnapshotError {
   return new SnapshotError('io', `Cannot note the upload in ${plan.journalDir ?? ''}`, {
-    why: 'if this process is killed now, the next save finds its parts only after an hour',
+    why: 'if this process is killed now, the next save finds its parts only after a day',
     cause,
   });
 }
@@ -225,13 +230,15 @@ async function sendParts(
 async function dropParts(
   s3: S3Connection,
   key: string,
-  uploadId: string | undefined,
+  begun: { readonly uploadId: string | undefined; readonly mayHaveOthers: boolean },
   note: OpenNote | undefined,
 ): Promise<void> {
+  const { uploadId, mayHaveOthers } = begun;
   const signal = AbortSignal.timeout(CLEANUP_MS);
   const drop = async () => {
     if (uploadId !== undefined) await abortUpload(s3, key, uploadId, signal);
-    await abortUploadsOf(s3, key, signal);
+    // Many keys may not list uploads, and an id that is known needs no list.
+    if (mayHaveOthers) await abortUploadsOf(s3, key, signal);
     await note?.remove();
   };
   await Promise.allSettled([drop()]);
@@ -250,17 +257,4 @@ async function provenSize(
     why: `the snapshot has ${size} bytes, and ${read} could be read`,
     retryable: true,
   });
-}
-
-/** The outcome of a promise that knows nothing of signals, or the end of waiting for it. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(abortError(signal));
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
