@@ -15,8 +15,9 @@ import {
   type SaveResult,
   saveSnapshot,
 } from './snapshot/save-snapshot.ts';
-import type { S3Location } from './snapshot/snapshot.ts';
+import type { Program } from './snapshot/snapshot.ts';
 import { createLocalStore } from './stores/local-store.ts';
+import { s3Location } from './stores/s3-keys.ts';
 
 /** Told what is only worth knowing when something does not work. */
 type Tell = (facts: Record<string, unknown>, message: string) => void;
@@ -49,7 +50,7 @@ export function openApp(config: Config, debug: Tell): App {
   if (ignored !== undefined) warn(ignored);
   const opened: AsyncDisposable[] = [];
   const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
-  const remote = remoteStore(config, program, cluster, { warn, debug });
+  const remote = remoteStore(config, program, opened, cluster, { warn, debug });
   const source = createEtcdSource(config.etcd, systemClock);
   return {
     async save(onProgress, signal) {
@@ -82,7 +83,8 @@ export function openApp(config: Config, debug: Tell): App {
 
 function remoteStore(
   config: Config,
-  program: 'k3s' | 'rke2',
+  program: Program,
+  opened: AsyncDisposable[],
   cluster: Cluster | undefined,
   tell: { readonly warn: (warning: Error) => void; readonly debug: Tell },
 ): RemoteStore | undefined {
@@ -97,7 +99,9 @@ function remoteStore(
         : settingsFromSecret(source.name, cluster, tell.warn, signal),
     ]);
     settings = found;
-    return createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
+    const s3 = createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
+    opened.push({ [Symbol.asyncDispose]: async () => s3[Symbol.dispose]() });
+    return s3;
   };
   let store: Promise<SnapshotStore> | undefined;
   return {
@@ -144,27 +148,13 @@ function lazyCluster(kubeconfig: string, opened: AsyncDisposable[]): Cluster {
   };
 }
 
-function s3Location(settings: S3Settings, name: string): S3Location {
-  return {
-    store: 's3',
-    endpoint: settings.endpoint,
-    ...(settings.endpointCA === '' ? {} : { endpointCA: settings.endpointCA }),
-    skipSSLVerify: settings.skipSSLVerify,
-    insecure: settings.insecure,
-    region: settings.region,
-    bucket: settings.bucket,
-    prefix: settings.folder,
-    key: name === '' || settings.folder === '' ? name : `${settings.folder}/${name}`,
-  };
-}
-
 /**
  * The Kubernetes client is loaded while the snapshot already streams. What is wrong with a kubeconfig shows as a record
  * that could not be made, which the save reports as a warning: the snapshot does not depend on it.
  */
 function lazyRecorder(
   config: Config,
-  program: 'k3s' | 'rke2',
+  program: Program,
   cluster: Cluster,
   onWarning: (warning: Error) => void,
 ): SnapshotRecorder {

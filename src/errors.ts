@@ -77,3 +77,16 @@ export function abortError(signal: AbortSignal): SnapshotError {
   if (isSnapshotError(signal.reason)) return signal.reason;
   return new SnapshotError('aborted', 'Interrupted', { cause: signal.reason });
 }
+
+/** The outcome of a promise that knows nothing of signals, or the end of waiting for it. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(abortError(signal));
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

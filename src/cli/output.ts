@@ -1,14 +1,14 @@
 import { stringify } from 'yaml';
 import type { OutputFormat } from '../config/types.ts';
 import { toListItem } from '../crds/mapping.ts';
-import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
+import { locationUrl, type Program, type Snapshot } from '../snapshot/snapshot.ts';
 import { printable } from './error-text.ts';
 
 /** The list as `k3s etcd-snapshot ls` prints it: a table, or one `List` of ETCDSnapshotFile. */
 export function formatSnapshots(
   snapshots: readonly Snapshot[],
   format: OutputFormat,
-  program: 'k3s' | 'rke2',
+  program: Program,
 ): string {
   if (format === 'table') return table(snapshots);
   const items = snapshots.map((snapshot) => toListItem(snapshot, program));

@@ -1,5 +1,6 @@
-/** Which program's name stands in labels and annotations; everything but rke2 uses those of k3s. */
-export type Program = 'k3s' | 'rke2';
+import type { Program } from '../snapshot/snapshot.ts';
+
+export type { Program } from '../snapshot/snapshot.ts';
 
 /** The resource of `deploy/crds/k3s.cattle.io_etcdsnapshotfiles.yaml`; rke2 shares the group with k3s. */
 export const snapshotFileResource = {

@@ -3,6 +3,7 @@ import { isSnapshotError } from '../errors.ts';
 import {
   assertSnapshotName,
   buildSnapshotName,
+  looksLikeSnapshot,
   nameProblem,
   parseCreatedAt,
   snapshotTime,
@@ -26,6 +27,27 @@ describe('buildSnapshotName', () => {
   it.each(['../x', 'a/b', '.hidden', 'nul\0', 'x'.repeat(300)])('refuses the base %j', (base) => {
     const parts = { base, nodeName: 'n', createdAt, compressed: false };
     expect(() => buildSnapshotName(parts)).toThrowError(/cannot be the name of a snapshot/);
+  });
+});
+
+describe('looksLikeSnapshot', () => {
+  it.each([
+    ['on-demand-node-1-1730308816', 5],
+    ['before-upgrade.zip', 77],
+    ['copied-by-hand', 1056],
+  ])('takes %s of %i bytes', (name, size) => {
+    expect(looksLikeSnapshot(name, size)).toBe(true);
+  });
+
+  it.each([
+    ['notes.txt', 77],
+    ['on-demand-node-1-1730308816', 0],
+    ['empty.zip', 0],
+    ['on-demand-node-1-1730308816.part', 1056],
+    ['.hidden-node-1-1730308816', 1056],
+    ['deeper/on-demand-node-1-1730308816', 1056],
+  ])('leaves %s of %i bytes', (name, size) => {
+    expect(looksLikeSnapshot(name, size)).toBe(false);
   });
 });
 

@@ -1,4 +1,5 @@
 import { SnapshotError } from '../errors.ts';
+import { plausibleSnapshotSize } from './integrity.ts';
 
 /** Longest file name that Linux file systems take, in bytes. */
 const MAX_NAME_BYTES = 255;
@@ -38,6 +39,16 @@ export function uncompressedName(name: string): string {
 export function parseCreatedAt(name: string): Date | undefined {
   const digits = /-(\d{1,12})$/.exec(uncompressedName(name))?.[1];
   return digits === undefined ? undefined : new Date(Number(digits) * 1000);
+}
+
+/**
+ * Whether a file or object of that name and size is shown as a snapshot, on disk and on S3 alike. What ends in a time and
+ * every zip are, even with an odd size, so that a damaged snapshot shows; everything else must at least have the size of
+ * one. k3s's `<name>.part` of a download is none of these.
+ */
+export function looksLikeSnapshot(name: string, size: number): boolean {
+  if (size === 0 || nameProblem(name) !== undefined || name.endsWith('.part')) return false;
+  return name.endsWith('.zip') || plausibleSnapshotSize(size) || parseCreatedAt(name) !== undefined;
 }
 
 /**

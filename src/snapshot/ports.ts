@@ -109,7 +109,10 @@ export interface SnapshotDraft extends SnapshotBytes, AsyncDisposable {
   prove(): void;
   /** Makes it durable under its final name: fsync, name, fsync of the folder. @throws SnapshotError `exists` | `disk-full` | `io` */
   commit(facts: SnapshotFacts): Promise<StoredSnapshot>;
-  /** Removes it; followers get `reason`. Idempotent, and harmless after `commit`. */
+  /**
+   * Removes it. Followers of one without proof get `reason`; those of a proven one may finish, as after `commit`.
+   * Idempotent, and harmless after `commit`.
+   */
   discard(reason: SnapshotError | Error): Promise<void>;
 }
 

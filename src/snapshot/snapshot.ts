@@ -1,3 +1,6 @@
+/** Which program's name stands in labels, annotations and metadata; everything but rke2 uses those of k3s. */
+export type Program = 'k3s' | 'rke2';
+
 /** Where the bytes of a snapshot are. An empty path or key stands for "nowhere": the save failed before it had one. */
 export type SnapshotLocation = LocalLocation | S3Location;
 

@@ -50,6 +50,25 @@ export async function diskError(error: unknown, problem: DiskProblem): Promise<S
   }
 }
 
+const NOT_THERE = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+/**
+ * What the failure of a call means that needs a feature of the file system, in a folder where this user may make files;
+ * undefined when it is another one. vFAT, exFAT, network and FUSE file systems often lack some.
+ */
+export function lacks(
+  error: unknown,
+  feature: 'hard links' | 'Unix sockets',
+  problem: DiskProblem,
+): SnapshotError | undefined {
+  if (!NOT_THERE.includes(systemCode(error) ?? '')) return undefined;
+  return new SnapshotError('io', problem.what, {
+    why: `the file system of ${problem.path} has no ${feature}, and without them a snapshot cannot be kept safely`,
+    hint: 'Choose a folder on a file system of Linux (ext4, xfs, btrfs, NFS) with --dir, and copy snapshots from there.',
+    cause: error,
+  });
+}
+
 export function diskFull(problem: DiskProblem, free: number | undefined, cause?: unknown): SnapshotError {
   const need = problem.needed === undefined ? '' : `${problem.needed} bytes are needed, and `;
   const left = free === undefined ? 'the disk is full' : `the disk is full: ${free} bytes are free`;

@@ -5,7 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
-import { diskError } from './disk-errors.ts';
+import { diskError, lacks } from './disk-errors.ts';
 import { askSocket, type Contender, type NoAnswer } from './folder-contender.ts';
 
 const LOCK = /^\.etcd-snapshot\.([0-9a-f]{16})\.lock$/;
@@ -41,7 +41,7 @@ export async function lockFolder(dir: string, signal: AbortSignal): Promise<Asyn
 async function contend(dir: string, folder: FileHandle, signal: AbortSignal): Promise<AsyncDisposable> {
   // A socket's path may have 107 bytes; the folder's may be longer, its descriptor is not.
   const at = (name: string) => `/proc/self/fd/${folder.fd}/${name}`;
-  const own = await announce(at);
+  const own = await announce(dir, at);
   const release = async () => {
     await own.close();
     await folder.close();
@@ -83,7 +83,7 @@ interface Announcement {
 }
 
 /** Listens first and takes the name others look for after that: who has that name and does not answer is dead. */
-async function announce(at: (name: string) => string): Promise<Announcement> {
+async function announce(dir: string, at: (name: string) => string): Promise<Announcement> {
   const id = randomBytes(8).toString('hex');
   const unborn = at(`.etcd-snapshot.${id}.new`);
   const path = at(`.etcd-snapshot.${id}.lock`);
@@ -102,7 +102,14 @@ async function announce(at: (name: string) => string): Promise<Announcement> {
     for (const caller of callers) caller.destroy();
     await closed;
   };
-  await listen(server, unborn);
+  await listen(server, unborn).catch(async (error: unknown) => {
+    // A folder that takes no file either has another trouble, and this says which.
+    await (await open(unborn, 'wx')).close();
+    await unlink(unborn);
+    throw (
+      lacks(error, 'Unix sockets', { what: `Cannot lock the snapshot folder ${dir}`, path: dir }) ?? error
+    );
+  });
   // A save that ends without giving the lock back must still be able to end.
   server.unref();
   try {
@@ -110,7 +117,7 @@ async function announce(at: (name: string) => string): Promise<Announcement> {
   } catch (error) {
     await close();
     // Somebody swept the folder between the socket's birth and its first listening.
-    if (systemCode(error) === 'ENOENT') return announce(at);
+    if (systemCode(error) === 'ENOENT') return announce(dir, at);
     throw error;
   }
   return {

@@ -1,11 +1,15 @@
-import { open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { diskDiary } from '../../test/support/disk-diary.ts';
+import { bareDisk } from '../../test/support/small-disk.ts';
 import { emptyFolder, modeOf, name, newSnapshot } from '../../test/support/snapshot-folder.ts';
 import { bytesOf, collect, snapshotBytes, uploadOf } from '../../test/support/store-contract.ts';
 import { SnapshotError } from '../errors.ts';
+import { openDraft } from './local-draft.ts';
 
 const never = new AbortController().signal;
+const noSidecar = async () => undefined;
 
 describe('a draft', () => {
   it('has its final name only after commit, for its owner alone, with its metadata beside the folder', async () => {
@@ -69,6 +73,79 @@ describe('a draft', () => {
     await expect(draft.commit({})).rejects.toMatchObject({ code: 'corrupt' });
   });
 
+  it('is synced before it has its name, and its name before it counts', async () => {
+    await using place = await emptyFolder();
+    const { calls, diary } = diskDiary();
+    const path = join(place.dir, name);
+    await using draft = await openDraft(path, newSnapshot(), noSidecar, calls);
+    diary.length = 0;
+    await draft.write([snapshotBytes(2)]);
+    draft.prove();
+    await draft.commit({});
+    const temporary = `.${name}.*.part`;
+    expect(diary).toEqual([
+      `write ${temporary}`,
+      `sync ${temporary}`,
+      `link ${temporary} ${name}`,
+      `unlink ${temporary}`,
+      'sync snapshots/',
+    ]);
+  });
+
+  it('never gets its name when somebody has cut the file', async () => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot());
+    await draft.write([snapshotBytes(2)]);
+    draft.prove();
+    const [temporary] = await readdir(place.dir);
+    await truncate(join(place.dir, temporary ?? ''), 1000);
+    await expect(draft.commit({})).rejects.toMatchObject({
+      code: 'corrupt',
+      why: 'it has 1000 bytes, and 1056 were written',
+    });
+    await draft.discard(new Error('corrupt'));
+    expect(await readdir(place.dir)).toEqual([]);
+  });
+
+  it('may be followed to its end when it is proven and cannot have its name', async () => {
+    await using place = await emptyFolder();
+    const bytes = snapshotBytes(2);
+    const noRoom = Object.assign(new Error('no room'), { code: 'ENOSPC' });
+    const syncFolder = () => Promise.reject(noRoom);
+    const { calls } = diskDiary({ syncFolder });
+    await using draft = await openDraft(join(place.dir, name), newSnapshot(), noSidecar, calls);
+    await draft.write([bytes]);
+    draft.prove();
+    const failure: unknown = await draft.commit({}).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'disk-full' });
+    await draft.discard(new Error('disk full'));
+    expect(await readdir(place.dir)).toEqual([]);
+    expect(await draft.proven).toBe(bytes.length);
+    const read = Buffer.alloc(bytes.length + 1);
+    expect(await draft.read(read, 0, never)).toBe(bytes.length);
+    expect(read.subarray(0, -1).equals(bytes)).toBe(true);
+    await expect(draft.commit({})).rejects.toThrow('discarded');
+  });
+
+  it('is refused before a byte is written when its name is taken', async () => {
+    await using place = await emptyFolder();
+    await place.store.put(uploadOf(name, bytesOf(snapshotBytes(2))), never);
+    await expect(place.store.create(newSnapshot())).rejects.toMatchObject({ code: 'exists' });
+    expect(await readdir(place.dir)).toEqual([name]);
+  });
+
+  it('is refused before a byte is written when the file system has no hard links', async () => {
+    await using disk = await bareDisk();
+    const before = await readdir(disk.path);
+    const draft = openDraft(join(disk.path, name), newSnapshot(), noSidecar);
+    await expect(draft).rejects.toMatchObject({
+      code: 'io',
+      why: expect.stringContaining('has no hard links'),
+      hint: expect.stringContaining('--dir'),
+    });
+    expect(await readdir(disk.path)).toEqual(before);
+  });
+
   it('that is discarded tells its followers why, and leaves nothing', async () => {
     await using place = await emptyFolder();
     await using draft = await place.store.create(newSnapshot());
@@ -111,6 +188,16 @@ describe('a draft', () => {
     });
     expect((await collect(await place.store.open(name, never))).equals(old)).toBe(true);
     expect(await readdir(place.dir)).toEqual([name]);
+  });
+
+  it('never takes a name that was given while it was written', async () => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot());
+    await draft.write([snapshotBytes(2)]);
+    draft.prove();
+    await writeFile(join(place.dir, name), 'other');
+    await expect(draft.commit({})).rejects.toMatchObject({ code: 'exists' });
+    expect(await readFile(join(place.dir, name), 'utf8')).toBe('other');
   });
 
   it('stands without metadata that cannot be kept', async () => {

@@ -1,23 +1,43 @@
-import { type FileHandle, link, open, rm, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
 import type { NewSnapshot, SnapshotDraft, StoredSnapshot } from '../snapshot/ports.ts';
 import type { SnapshotFacts } from '../snapshot/snapshot.ts';
-import { syncFolder, temporaryPath } from './atomic-write.ts';
-import { diskError } from './disk-errors.ts';
+import { diskCalls, temporaryPath } from './atomic-write.ts';
+import { diskError, lacks } from './disk-errors.ts';
 import { WrittenSums } from './written-sums.ts';
 
 /** Writes what belongs beside a snapshot. @throws system errors */
 export type WriteSidecar = (name: string, facts: SnapshotFacts) => Promise<void>;
 
-/** Opens a temporary sibling of `path`: 0600, never a file or link that is there already. @throws system errors */
+/**
+ * Opens a temporary sibling of `path`: 0600, never a file or link that is there already. What would only show when the
+ * whole database has been streamed is found out now: a name that is taken, a file system that could not give it.
+ * @throws SnapshotError `exists` | `io`, and system errors
+ */
 export async function openDraft(
   path: string,
   snapshot: NewSnapshot,
   writeSidecar: WriteSidecar,
+  calls: typeof diskCalls = diskCalls,
 ): Promise<SnapshotDraft> {
+  const isTaken = await lstat(path).then(
+    () => true,
+    (error: unknown) => systemCode(error) !== 'ENOENT',
+  );
+  if (isTaken) throw taken(path);
   const temporary = temporaryPath(path, snapshot.nodeName);
-  return new LocalDraft(await open(temporary, 'wx+', 0o600), temporary, path, snapshot, writeSidecar);
+  const file = await calls.open(temporary, 'wx+', 0o600);
+  try {
+    const probe = temporaryPath(path, snapshot.nodeName);
+    await calls.link(temporary, probe);
+    await calls.unlink(probe);
+  } catch (error) {
+    await file.close();
+    await rm(temporary, { force: true });
+    throw lacks(error, 'hard links', { what: `Cannot write ${path}`, path: dirname(path) }) ?? error;
+  }
+  return new LocalDraft(file, temporary, path, snapshot, writeSidecar, calls);
 }
 
 /**
@@ -32,6 +52,7 @@ class LocalDraft implements SnapshotDraft {
   readonly #path: string;
   readonly #snapshot: NewSnapshot;
   readonly #writeSidecar: WriteSidecar;
+  readonly #calls: typeof diskCalls;
   readonly #proof = Promise.withResolvers<number>();
   readonly #sums = new WrittenSums();
   #written = 0;
@@ -51,12 +72,14 @@ class LocalDraft implements SnapshotDraft {
     path: string,
     snapshot: NewSnapshot,
     writeSidecar: WriteSidecar,
+    calls: typeof diskCalls,
   ) {
     this.#file = file;
     this.#temporary = temporary;
     this.#path = path;
     this.#snapshot = snapshot;
     this.#writeSidecar = writeSidecar;
+    this.#calls = calls;
     this.expectedSize = snapshot.expectedSize;
     this.proven = this.#proof.promise;
     // A save without followers has nobody who awaits the proof; that it fails is told by `write` and `commit`.
@@ -127,9 +150,12 @@ class LocalDraft implements SnapshotDraft {
 
   async discard(reason: SnapshotError | Error): Promise<void> {
     if (this.#state === 'committed' || this.#state === 'discarded') return;
+    // What is proven does not get worse when it cannot have its name: its copies may be finished.
+    if (this.#state === 'writing') {
+      this.#failure = reason;
+      this.#proof.reject(reason);
+    }
     this.#state = 'discarded';
-    this.#failure = reason;
-    this.#proof.reject(reason);
     this.#tell();
     await rm(this.#temporary, { force: true });
   }
@@ -154,12 +180,12 @@ class LocalDraft implements SnapshotDraft {
     }
     await this.#file.sync();
     // Unlike a rename, a link never replaces a file.
-    await link(this.#temporary, this.#path).catch((error: unknown) => {
+    await this.#calls.link(this.#temporary, this.#path).catch((error: unknown) => {
       throw systemCode(error) === 'EEXIST' ? taken(this.#path, error) : error;
     });
     try {
-      await unlink(this.#temporary);
-      await syncFolder(dirname(this.#path));
+      await this.#calls.unlink(this.#temporary);
+      await this.#calls.syncFolder(dirname(this.#path));
     } catch (error) {
       await rm(this.#path, { force: true });
       throw error;
@@ -253,7 +279,7 @@ function spoilt(path: string, start: number, end: number): SnapshotError {
   });
 }
 
-function taken(path: string, cause: unknown): SnapshotError {
+function taken(path: string, cause?: unknown): SnapshotError {
   return new SnapshotError('exists', `${path} exists already`, {
     why: 'another snapshot of the same name was made in the same second; it is left as it is',
     hint: 'Try again, or choose another --name.',

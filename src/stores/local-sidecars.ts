@@ -12,15 +12,16 @@ export interface Sidecars {
   read(name: string): Promise<Readonly<Record<string, string>> | undefined>;
   /** Idempotent. @throws system errors */
   remove(name: string): Promise<void>;
-  /** Removes the half-written files of this node. Returns their names. @throws system errors */
+  /** Removes the half-written files of this owner. Returns their names. @throws system errors */
   sweep(): Promise<string[]>;
 }
 
-export function createSidecars(dir: string, nodeName: string): Sidecars {
+/** @param owner whose half-written files `sweep` may remove: the holder of one snapshot folder, although siblings share `dir` */
+export function createSidecars(dir: string, owner: string): Sidecars {
   return {
     async write(name, { metadata }) {
       if (metadata === undefined || Object.keys(metadata).length === 0) return;
-      await writeAtomically(join(dir, name), nodeName, JSON.stringify(metadata));
+      await writeAtomically(join(dir, name), owner, JSON.stringify(metadata));
     },
     async read(name) {
       try {
@@ -37,7 +38,7 @@ export function createSidecars(dir: string, nodeName: string): Sidecars {
         if (systemCode(error) === 'ENOENT') return [];
         throw error;
       });
-      const left = names.filter((name) => isTemporaryOf(nodeName, name));
+      const left = names.filter((name) => isTemporaryOf(owner, name));
       for (const name of left) await rm(join(dir, name), { force: true });
       return left;
     },

@@ -1,11 +1,12 @@
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { scratchDir } from '../../test/support/scratch.ts';
-import { smallDisk } from '../../test/support/small-disk.ts';
+import { bareDisk, smallDisk } from '../../test/support/small-disk.ts';
 import { emptyFolder, modeOf, name, newSnapshot, storeIn } from '../../test/support/snapshot-folder.ts';
 import { bytesOf, describeStore, snapshotBytes, uploadOf } from '../../test/support/store-contract.ts';
 import type { NewSnapshot, SnapshotFolder } from '../snapshot/ports.ts';
+import { temporaryPath } from './atomic-write.ts';
 import { createLocalStore } from './local-store.ts';
 
 const never = new AbortController().signal;
@@ -31,6 +32,7 @@ describe('listing', () => {
     expect(found.map((one) => one.name).toSorted()).toEqual([
       'copied-by-hand',
       'etcd-snapshot-node-1-1730308817',
+      'foreign.zip',
       'on-demand-node-1-1730308816.zip',
     ]);
     const byHand = found.find((one) => one.name === 'copied-by-hand');
@@ -72,17 +74,16 @@ describe('sweeping', () => {
     expect((await readdir(place.dir)).toSorted()).toEqual(foreign.toSorted());
   });
 
-  it('removes half-written metadata too', async () => {
+  it('removes half-written metadata too, but not that of a save into a sibling folder', async () => {
     await using place = await emptyFolder();
     const beside = join(place.scratch.path, '.metadata');
     await mkdir(beside);
-    await using draft = await place.store.create(newSnapshot());
-    void draft;
-    const [left] = await readdir(place.dir);
-    await writeFile(join(beside, left ?? ''), '{"a":');
+    const halfWritten = (owner: string) => temporaryPath(join(beside, name), owner);
+    const ofSibling = halfWritten('node-1/others');
+    for (const file of [halfWritten('node-1/snapshots'), ofSibling]) await writeFile(file, '{"a":');
     await writeFile(join(beside, name), '{}');
     await place.store.sweep(never);
-    expect(await readdir(beside)).toEqual([name]);
+    expect((await readdir(beside)).toSorted()).toEqual([basename(ofSibling), name].toSorted());
   });
 });
 
@@ -121,6 +122,15 @@ describe('the folder', () => {
     for (const use of waysToUse(store)) {
       await expect(use()).rejects.toMatchObject({ message: `${path} is not a folder` });
     }
+  });
+
+  it('on a file system without sockets is an error that says so', async () => {
+    await using disk = await bareDisk();
+    await expect(storeIn(disk.path).lock(never)).rejects.toMatchObject({
+      code: 'io',
+      why: expect.stringContaining('has no Unix sockets'),
+      hint: expect.stringContaining('--dir'),
+    });
   });
 
   it('on a read-only mount is an error that says so', async () => {

@@ -1,9 +1,8 @@
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { lstat, open, readdir, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
-import { plausibleSnapshotSize } from '../snapshot/integrity.ts';
-import { assertSnapshotName, nameProblem, parseCreatedAt } from '../snapshot/naming.ts';
+import { assertSnapshotName, looksLikeSnapshot, parseCreatedAt } from '../snapshot/naming.ts';
 import type {
   ByteRange,
   NewSnapshot,
@@ -13,7 +12,7 @@ import type {
   StoredSnapshot,
 } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { isTemporaryOf, syncFolder } from './atomic-write.ts';
+import { isTemporaryOf, makeFolder, syncFolder } from './atomic-write.ts';
 import { diskError, diskFull, freeBytes } from './disk-errors.ts';
 import { lockFolder, sweepLocks } from './folder-lock.ts';
 import { openDraft } from './local-draft.ts';
@@ -32,12 +31,12 @@ export interface LocalStoreOptions {
 export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
   const { isDefaultDir, nodeName } = options;
   const dir = resolve(options.dir);
-  const sidecars = createSidecars(join(dirname(dir), '.metadata'), nodeName);
+  const sidecars = createSidecars(join(dirname(dir), '.metadata'), `${nodeName}/${basename(dir)}`);
 
   const find = async (name: string): Promise<Snapshot | undefined> => {
     const path = join(dir, name);
     const stats = await lstat(path).catch(absent);
-    if (stats?.isFile() !== true || !looksFinished(name, stats.size)) return undefined;
+    if (stats?.isFile() !== true || !looksLikeSnapshot(name, stats.size)) return undefined;
     const metadata = await sidecars.read(name);
     return {
       name,
@@ -52,7 +51,7 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
 
   const create = async (snapshot: NewSnapshot): Promise<SnapshotDraft> => {
     assertSnapshotName(snapshot.name);
-    await makeFolder(dir, isDefaultDir);
+    await useFolder(dir, isDefaultDir);
     const path = join(dir, snapshot.name);
     const problem = { what: `Cannot write ${path}`, path: dir, needed: snapshot.expectedSize };
     const free = await freeBytes(dir);
@@ -71,9 +70,10 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
     kind: 'local',
     create,
     async lock(signal) {
-      await makeFolder(dir, isDefaultDir);
+      await useFolder(dir, isDefaultDir);
       return lockFolder(dir, signal);
     },
+    // No command copies into the folder yet. The contract suite does, so that disk and S3 are held to the same rules.
     async put(upload, signal) {
       assertSnapshotName(upload.name);
       if (signal.aborted) throw abortError(signal);
@@ -85,7 +85,6 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
       const found: Snapshot[] = [];
       for (const name of await namesIn(dir, isDefaultDir)) {
         if (signal.aborted) throw abortError(signal);
-        if (nameProblem(name) !== undefined) continue;
         const snapshot = await find(name).catch(unreadable(dir));
         if (snapshot !== undefined) found.push(snapshot);
       }
@@ -129,22 +128,13 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
   };
 }
 
-/**
- * What ends in a time is listed even with an odd size, so that a damaged snapshot shows; everything else must at least have
- * the size of one. k3s's `<name>.part` of a download is neither.
- */
-function looksFinished(name: string, size: number): boolean {
-  if (size === 0 || nameProblem(name) !== undefined || name.endsWith('.part')) return false;
-  return plausibleSnapshotSize(size) || parseCreatedAt(name) !== undefined;
-}
-
-async function makeFolder(dir: string, isDefaultDir: boolean): Promise<void> {
+async function useFolder(dir: string, isDefaultDir: boolean): Promise<void> {
   try {
     const stats = await stat(dir).catch(absent);
     if (stats?.isDirectory() === true) return;
     if (stats !== undefined) throw notAFolder(dir);
     if (!isDefaultDir) throw missing(dir);
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await makeFolder(dir);
   } catch (error) {
     throw await diskError(error, { what: `Cannot use the snapshot folder ${dir}`, path: dir });
   }

@@ -1,11 +1,11 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import pRetry from 'p-retry';
 import type { S3Settings } from '../config/types.ts';
-import { abortError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { abortError, isSnapshotError, orAborted, SnapshotError } from '../errors.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import { fromS3Error } from './s3-errors.ts';
 import { readFailure } from './s3-failure.ts';
-import { orAborted, type Timed, timedBy } from './s3-operation-clock.ts';
+import { type Timed, timedBy } from './s3-operation-clock.ts';
 import { openRoute, openSession, type S3Session } from './s3-session.ts';
 
 /** Keys that were found and are refused may have been replaced: they are fetched anew, but not over and over. */
@@ -46,6 +46,8 @@ export interface S3Connection extends Timed {
   ): Promise<T>;
   /** What a failure outside of `call` means: of a body that is read later, for one. */
   translate(error: unknown, operation: string, doing: string): SnapshotError;
+  /** Ends all connections, those that wait for another call included. */
+  close(): void;
 }
 
 /** @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong */
@@ -138,6 +140,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
       }
     },
     ...timedBy(settings),
+    close: () => route.handler.destroy(),
   };
 }
 

@@ -3,38 +3,53 @@ import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { S3Settings } from '../config/types.ts';
 import { SnapshotError, systemCode } from '../errors.ts';
+import { ownerMark, syncFolder } from './atomic-write.ts';
 import { snapshotKey } from './s3-keys.ts';
 
 /**
- * Notes of uploads in progress, so that the parts of a killed process are found again: `.<name>.<random>.upload` in the
- * snapshot folder. Line 1 says where, before the upload begins; line 2, once it has begun, which one.
+ * Notes of uploads in progress, so that the parts of a killed process are found again:
+ * `.<name>.<8 hex of the node><6 hex of chance>.upload` in the snapshot folder, which nodes may share.
+ * Line 1 says where, before the upload begins; line 2, once it has begun, which one.
  */
 export interface UploadNote {
   readonly file: string;
-  /** Name of the snapshot. */
-  readonly name: string;
   readonly key: string;
   readonly uploadId: string | undefined;
+  /** Whether there may be other uploads of the key that nobody knows of. */
+  readonly mayHaveOthers: boolean;
 }
 
 export interface OpenNote {
-  begun(uploadId: string): Promise<void>;
+  /** @param mayHaveOthers the begin was tried more than once */
+  begun(uploadId: string, mayHaveOthers: boolean): Promise<void>;
   remove(): Promise<void>;
 }
 
 const VERSION = 1;
+const NOTE = /^\.(.+)\.([0-9a-f]{8})[0-9a-f]{6}\.upload$/;
 
-/** Writes line 1 and sees to it that it is on disk. Rejects with Node's own error. */
-export async function noteUpload(dir: string, settings: S3Settings, name: string): Promise<OpenNote> {
-  const path = join(dir, `.${name}.${randomBytes(6).toString('hex')}.upload`);
+/** The calls that make a note outlive a power cut. */
+export const noteCalls = { writeFile, appendFile, syncFolder };
+
+/** Writes line 1; what it resolves to is on disk. Rejects with Node's own error. */
+export async function noteUpload(
+  dir: string,
+  settings: S3Settings,
+  snapshot: { readonly name: string; readonly nodeName: string },
+  calls: typeof noteCalls = noteCalls,
+): Promise<OpenNote> {
+  const { name, nodeName } = snapshot;
+  const path = join(dir, `.${name}.${ownerMark(nodeName)}${randomBytes(3).toString('hex')}.upload`);
   const where = { endpoint: settings.endpoint, bucket: settings.bucket, key: snapshotKey(settings, name) };
-  await writeFile(path, `${JSON.stringify({ version: VERSION, ...where })}\n`, {
+  await calls.writeFile(path, `${JSON.stringify({ version: VERSION, ...where })}\n`, {
     flag: 'wx',
     mode: 0o600,
     flush: true,
   });
+  await calls.syncFolder(dir);
   return {
-    begun: (uploadId) => appendFile(path, `${JSON.stringify({ uploadId })}\n`),
+    begun: (uploadId, mayHaveOthers) =>
+      calls.appendFile(path, `${JSON.stringify({ uploadId, mayHaveOthers })}\n`, { flush: true }),
     remove: () => removeNote(path),
   };
 }
@@ -49,12 +64,19 @@ export async function removeNote(file: string): Promise<void> {
   });
 }
 
-/** The notes about this endpoint and bucket. A note that was cut off in mid-write counts as ours: its name tells the key. @throws SnapshotError `io` */
-export async function readNotes(dir: string, settings: S3Settings): Promise<readonly UploadNote[]> {
+/**
+ * The notes that this node made about this endpoint and bucket. One that was cut off in mid-write counts as one of them:
+ * its name tells the key. @throws SnapshotError `io`
+ */
+export async function readNotes(
+  dir: string,
+  settings: S3Settings,
+  nodeName: string,
+): Promise<readonly UploadNote[]> {
   const notes: UploadNote[] = [];
   for (const file of await filesIn(dir)) {
-    const name = /^\.(.+)\.[0-9a-f]{12}\.upload$/.exec(file)?.[1];
-    if (name === undefined) continue;
+    const [, name, mark] = NOTE.exec(file) ?? [];
+    if (name === undefined || mark !== ownerMark(nodeName)) continue;
     const path = join(dir, file);
     const text = await readFile(path, 'utf8').catch((cause: unknown) => unreadable(path, cause));
     const [where, which] = text.split('\n').map(parseLine);
@@ -68,9 +90,9 @@ export async function readNotes(dir: string, settings: S3Settings): Promise<read
     const uploadId = which?.['uploadId'];
     notes.push({
       file: path,
-      name,
       key: typeof key === 'string' ? key : snapshotKey(settings, name),
       uploadId: typeof uploadId === 'string' ? uploadId : undefined,
+      mayHaveOthers: typeof uploadId !== 'string' || which?.['mayHaveOthers'] !== false,
     });
   }
   return notes;

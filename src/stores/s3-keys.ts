@@ -1,5 +1,6 @@
 import type { S3Settings } from '../config/types.ts';
 import { nameProblem } from '../snapshot/naming.ts';
+import type { S3Location } from '../snapshot/snapshot.ts';
 
 /** What every key of the folder begins with: `folder/`, or nothing for the root of the bucket. */
 export function folderPrefix(settings: S3Settings): string {
@@ -30,6 +31,21 @@ export function isNameOfNode(name: string, nodeName: string): boolean {
   const [, stem] = /^(.+)-\d+(?:\.zip)?$/.exec(name) ?? [];
   const end = `-${nodeName}`;
   return stem !== undefined && stem.length > end.length && stem.endsWith(end);
+}
+
+/** Where the snapshot of that name is; an empty name stands for nowhere. */
+export function s3Location(settings: S3Settings, name: string): S3Location {
+  return {
+    store: 's3',
+    endpoint: settings.endpoint,
+    ...(settings.endpointCA === '' ? {} : { endpointCA: settings.endpointCA }),
+    skipSSLVerify: settings.skipSSLVerify,
+    insecure: settings.insecure,
+    region: settings.region,
+    bucket: settings.bucket,
+    prefix: settings.folder,
+    key: name === '' ? '' : snapshotKey(settings, name),
+  };
 }
 
 /** For messages. */

@@ -2,9 +2,9 @@ import { HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../config/types.ts';
 import { isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
-import type { S3Location, Snapshot } from '../snapshot/snapshot.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { S3Connection } from './s3-client.ts';
-import { folderPrefix, s3Url, snapshotKey } from './s3-keys.ts';
+import { folderPrefix, s3Location, s3Url } from './s3-keys.ts';
 import { fromUserMetadata } from './s3-metadata.ts';
 
 export interface ObjectHead {
@@ -90,20 +90,6 @@ export function toSnapshot(
     location: s3Location(settings, name),
     ...facts,
     ...(sidecar === undefined ? {} : { metadata: sidecar }),
-  };
-}
-
-export function s3Location(settings: S3Settings, name: string): S3Location {
-  return {
-    store: 's3',
-    endpoint: settings.endpoint,
-    ...(settings.endpointCA === '' ? {} : { endpointCA: settings.endpointCA }),
-    skipSSLVerify: settings.skipSSLVerify,
-    insecure: settings.insecure,
-    region: settings.region,
-    bucket: settings.bucket,
-    prefix: settings.folder,
-    key: snapshotKey(settings, name),
   };
 }
 

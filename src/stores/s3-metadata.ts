@@ -1,6 +1,4 @@
-import type { SnapshotFacts } from '../snapshot/snapshot.ts';
-
-export type Program = 'k3s' | 'rke2';
+import type { Program, SnapshotFacts } from '../snapshot/snapshot.ts';
 
 const PROGRAMS: readonly Program[] = ['k3s', 'rke2'];
 /** Header values are ASCII; what is not would break the request, and is better left out. */

@@ -1,5 +1,5 @@
 import type { S3Settings } from '../config/types.ts';
-import { abortError, SnapshotError } from '../errors.ts';
+import { SnapshotError } from '../errors.ts';
 
 /** The time of one operation of several steps: each step has `settings.timeoutMs`, and waiting for others costs none. */
 export interface OperationClock {
@@ -52,19 +52,6 @@ export function timedBy(settings: S3Settings): Timed {
         return work(inner);
       }),
   };
-}
-
-/** The outcome of a promise that knows nothing of signals, or the end of waiting for it. */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(abortError(signal));
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 function tookTooLong(doing: string, settings: S3Settings): SnapshotError {

@@ -51,6 +51,15 @@ it('never uses more memory than it may', async () => {
   expect((await third)?.body.buffer).toBe(first?.body.buffer);
 });
 
+it('waits for memory no longer than it should', async () => {
+  const reader = new PartReader(bytesOf(Buffer.alloc(40)), 4, 1);
+  await reader.next(never);
+  const interrupt = new AbortController();
+  const next = reader.next(interrupt.signal);
+  interrupt.abort();
+  await expect(next).rejects.toMatchObject({ code: 'aborted' });
+});
+
 it('knows the ETag of an object made of parts', () => {
   const parts = [
     { ETag: '"5d41402abc4b2a76b9719d911017c592"' },

@@ -1,3 +1,4 @@
+import { abortError, orAborted } from '../errors.ts';
 import type { SnapshotBytes } from '../snapshot/ports.ts';
 
 const MIB = 1024 * 1024;
@@ -66,14 +67,14 @@ export class PartReader {
 
   async #take(signal: AbortSignal): Promise<Buffer> {
     for (;;) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw abortError(signal);
       const free = this.#free.pop();
       if (free !== undefined) return free;
       if (this.#left > 0) {
         this.#left -= 1;
         return Buffer.from(new SharedArrayBuffer(this.#partSize));
       }
-      await this.#released.promise;
+      await orAborted(this.#released.promise, signal);
     }
   }
 

@@ -1,23 +1,23 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
-import { assertSnapshotName } from '../snapshot/naming.ts';
+import { assertSnapshotName, looksLikeSnapshot } from '../snapshot/naming.ts';
 import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
-import type { Snapshot } from '../snapshot/snapshot.ts';
+import type { Program, Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
 import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
-import { folderPrefix, nameOfKey, s3Url, sidecarKey, sidecarPrefix, snapshotKey } from './s3-keys.ts';
 import {
-  assertBucket,
-  headObject,
-  listing,
-  listObjects,
-  mapLimited,
+  folderPrefix,
+  nameOfKey,
   s3Location,
-  toSnapshot,
-} from './s3-list.ts';
-import { type Program, parseSidecar, toUserMetadata } from './s3-metadata.ts';
+  s3Url,
+  sidecarKey,
+  sidecarPrefix,
+  snapshotKey,
+} from './s3-keys.ts';
+import { assertBucket, headObject, listing, listObjects, mapLimited, toSnapshot } from './s3-list.ts';
+import { parseSidecar, toUserMetadata } from './s3-metadata.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
 import { sweepUploads } from './s3-sweep.ts';
@@ -27,7 +27,7 @@ export interface S3StoreOptions extends S3Tuning {
   /** Prefix of the objects' user metadata. */
   readonly program: Program;
   readonly nodeName: string;
-  /** Folder for notes of uploads in progress: the snapshot folder. Left out: parts of a killed process wait an hour. */
+  /** Folder for notes of uploads in progress: the snapshot folder. Left out: parts of a killed process wait a day. */
   readonly journalDir?: string;
   readonly clock?: Clock;
   /** Bytes per part. S3's least is 5 MiB. */
@@ -42,9 +42,10 @@ const HEADS_AT_ONCE = 8;
  * Snapshots as objects `<folder>/<name>` of one bucket, laid out as k3s does. Each method may take `settings.timeoutMs`;
  * `put` may take it for each part, and once more to finish: a snapshot that still grows is waited for as long as it takes,
  * and a slow line that moves is not cut. Whatever takes its time, no byte for `settings.stallMs` ends a request.
+ * Dispose of it to end its connections.
  * @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong
  */
-export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore {
+export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore & Disposable {
   const s3 = connectS3(settings, options.clock ?? { now: () => new Date() }, options);
   const { nodeName, journalDir } = options;
   const url = (name: string) => s3Url(settings, snapshotKey(settings, name));
@@ -63,7 +64,7 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
       return s3.timed(doing, signal, async (inner) => {
         const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
         if (head === undefined) await assertBucket(s3, doing, inner);
-        if (head === undefined || head.size === 0) return undefined;
+        if (head === undefined || !looksLikeSnapshot(name, head.size)) return undefined;
         return toSnapshot(settings, name, head, await readSidecar(s3, name, inner));
       });
     },
@@ -90,6 +91,7 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
       s3.timed(`Cannot tidy up ${url('')}`, signal, (inner) =>
         sweepUploads(s3, { nodeName, journalDir }, inner),
       ),
+    [Symbol.dispose]: () => s3.close(),
   };
 }
 
@@ -185,7 +187,10 @@ async function list(s3: S3Connection, signal: AbortSignal): Promise<readonly Sna
     listObjects(s3, prefix, doing, signal),
     listObjects(s3, sidecarPrefix(settings), doing, signal),
   ]);
-  const names = [...objects].flatMap(([key, size]) => (size > 0 ? (nameOfKey(prefix, key) ?? []) : []));
+  const names = [...objects].flatMap(([key, size]) => {
+    const name = nameOfKey(prefix, key);
+    return name !== undefined && looksLikeSnapshot(name, size) ? [name] : [];
+  });
   const found = await mapLimited(names, HEADS_AT_ONCE, async (name) => {
     const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
     // Deleted since it was listed.

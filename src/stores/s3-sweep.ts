@@ -1,15 +1,20 @@
+import { asError, isSnapshotError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
-import { readNotes, removeNote } from './s3-journal.ts';
+import { readNotes, removeNote, type UploadNote } from './s3-journal.ts';
 import { folderPrefix, isNameOfNode, nameOfKey, s3Url } from './s3-keys.ts';
 import { abortUpload, abortUploadsOf, listUploads } from './s3-multipart.ts';
 
-/** An upload of this node that is older cannot be one that runs: whoever sweeps holds the node's folder. */
-const OLD_ENOUGH_MS = 3_600_000;
+/**
+ * Without a note a name alone says whose an upload is, and that of `my-node-1` ends like that of `node-1`. So only what
+ * no save can still be at is dropped: one that has been open for a day.
+ */
+const OLD_ENOUGH_MS = 24 * 3_600_000;
 
 /**
  * Drops the parts that dead saves of this node left in the bucket: first those that a note in `journalDir` tells of,
- * whatever their age, then those whose key says that they are ours and that are more than an hour old.
+ * whatever their age, then those whose key says that they are ours and that are more than a day old.
  * Only for the holder of the node's folder lock. @returns one line per upload that went
+ * @throws SnapshotError what went wrong first, when all else is done
  */
 export async function sweepUploads(
   s3: S3Connection,
@@ -19,13 +24,39 @@ export async function sweepUploads(
   const { settings } = s3;
   const gone: string[] = [];
   const { journalDir, nodeName } = options;
-  for (const note of journalDir === undefined ? [] : await readNotes(journalDir, settings)) {
-    const named = note.uploadId !== undefined && (await abortUpload(s3, note.key, note.uploadId, signal));
-    // A process that died between begin and note, or whose begin was tried twice, left uploads that no note names.
-    const others = await abortUploadsOf(s3, note.key, signal);
-    if (named || others > 0) gone.push(`unfinished upload of ${s3Url(settings, note.key)}`);
-    await removeNote(note.file);
+  const failures: Error[] = [];
+  /** What is wrong with one note, or a right that is missing, must not keep the others for ever; a dead server would. */
+  const fail = (error: unknown) => {
+    if (isSnapshotError(error, 'unavailable', 'timeout', 'aborted')) throw error;
+    failures.push(asError(error));
+  };
+  for (const note of journalDir === undefined ? [] : await readNotes(journalDir, settings, nodeName)) {
+    const line = await sweepNote(s3, note, signal).catch(fail);
+    if (typeof line === 'string') gone.push(line);
   }
+  gone.push(...((await sweepOld(s3, nodeName, signal).catch(fail)) ?? []));
+  const [failure] = failures;
+  if (failure !== undefined) throw failure;
+  return gone;
+}
+
+/** @returns a line when something went */
+async function sweepNote(
+  s3: S3Connection,
+  note: UploadNote,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { uploadId, key } = note;
+  const named = uploadId !== undefined && (await abortUpload(s3, key, uploadId, signal));
+  // A process that died between begin and note, or whose begin was tried twice, left uploads that no note names.
+  const others = note.mayHaveOthers ? await abortUploadsOf(s3, key, signal) : 0;
+  await removeNote(note.file);
+  return named || others > 0 ? `unfinished upload of ${s3Url(s3.settings, key)}` : undefined;
+}
+
+async function sweepOld(s3: S3Connection, nodeName: string, signal: AbortSignal): Promise<string[]> {
+  const { settings } = s3;
+  const gone: string[] = [];
   const prefix = folderPrefix(settings);
   const before = s3.clock.now().getTime() - OLD_ENOUGH_MS;
   for (const upload of await listUploads(s3, prefix, signal)) {

@@ -1,11 +1,11 @@
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
-import { abortError, asError, SnapshotError } from '../errors.ts';
+import { abortError, asError, orAborted, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import { Md5Thread, md5Of } from './md5.ts';
 import type { S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
-import { type OperationClock, orAborted } from './s3-operation-clock.ts';
+import type { OperationClock } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
 
@@ -99,27 +99,29 @@ async function putParts(
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
-  let doubt = false;
+  let mayHaveOthers = false;
   const onDoubt = () => {
-    doubt = true;
+    mayHaveOthers = true;
   };
   try {
     plan.time.start();
     uploadId = await beginUpload(s3, { ...plan, metadata: Metadata }, onDoubt, signal);
-    await note?.begun(uploadId).catch((error: unknown) => warnings.push(noteFailure(plan, error)));
+    await note
+      ?.begun(uploadId, mayHaveOthers)
+      .catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
     plan.time.start();
     const etag = await completeUpload(s3, plan, uploadId, sent, signal);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
-    await (doubt ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
+    await (mayHaveOthers ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
       .then(() => note?.remove())
       .catch((error: unknown) => warnings.push(asError(error)));
     return { size, etag, warnings };
   } catch (error) {
-    if (uploadId !== undefined || doubt) {
-      await dropParts(s3, plan.key, uploadId, note);
+    if (uploadId !== undefined || mayHaveOthers) {
+      await dropParts(s3, plan.key, { uploadId, mayHaveOthers }, note);
     } else {
       await Promise.allSettled([note?.remove()]);
     }
@@ -134,7 +136,7 @@ async function beginNote(
   warnings: Error[],
 ): Promise<OpenNote | undefined> {
   if (plan.journalDir === undefined) return undefined;
-  return noteUpload(plan.journalDir, s3.settings, upload.name).catch((error: unknown) => {
+  return noteUpload(plan.journalDir, s3.settings, upload).catch((error: unknown) => {
     warnings.push(noteFailure(plan, error));
     return undefined;
   });
@@ -142,7 +144,7 @@ async function beginNote(
 
 function noteFailure(plan: UploadPlan, cause: unknown): SnapshotError {
   return new SnapshotError('io', `Cannot note the upload in ${plan.journalDir ?? ''}`, {
-    why: 'if this process is killed now, the next save finds its parts only after an hour',
+    why: 'if this process is killed now, the next save finds its parts only after a day',
     cause,
   });
 }
@@ -227,13 +229,15 @@ async function sendParts(
 async function dropParts(
   s3: S3Connection,
   key: string,
-  uploadId: string | undefined,
+  begun: { readonly uploadId: string | undefined; readonly mayHaveOthers: boolean },
   note: OpenNote | undefined,
 ): Promise<void> {
+  const { uploadId, mayHaveOthers } = begun;
   const signal = AbortSignal.timeout(CLEANUP_MS);
   const drop = async () => {
     if (uploadId !== undefined) await abortUpload(s3, key, uploadId, signal);
-    await abortUploadsOf(s3, key, signal);
+    // Many keys may not list uploads, and an id that is known needs no list.
+    if (mayHaveOthers) await abortUploadsOf(s3, key, signal);
     await note?.remove();
   };
   await Promise.allSettled([drop()]);

@@ -217,15 +217,20 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
       return UploadId ?? '';
     };
     const noted = await begin(BUCKET, `swept/${NAME}`);
-    await (await noteUpload(dir.path, settings, NAME)).begun(noted);
+    const note = (name: string, of = settings, nodeName = 'node-1') =>
+      noteUpload(dir.path, of, { name, nodeName });
+    await (await note(NAME)).begun(noted, false);
     const early = 'on-demand-node-1-1730308817.zip';
     await begin(BUCKET, `swept/${early}`);
-    await noteUpload(dir.path, settings, early);
+    await note(early);
     const young = 'on-demand-node-1-1730308818';
     await begin(BUCKET, `swept/${young}`);
     const elsewhere = s3.settings('other', 'swept');
     await begin('other', `swept/${NAME}`);
-    await noteUpload(dir.path, elsewhere, NAME);
+    await note(NAME, elsewhere);
+    // Nodes may share a folder, and the name of the one may end like that of the other.
+    const ofOther = 'on-demand-my-node-1-1730308816';
+    await (await note(ofOther, settings, 'my-node-1')).begun(await begin(BUCKET, `swept/${ofOther}`), false);
 
     const store = createS3Store(settings, { ...quick, journalDir: dir.path });
     expect([...(await store.sweep(never))].sort()).toEqual([
@@ -236,7 +241,8 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
     expect(await openUploadsOf(s3, BUCKET, `swept/${early}`)).toEqual([]);
     expect(await openUploadsOf(s3, BUCKET, `swept/${young}`)).toHaveLength(1);
     expect(await openUploadsOf(s3, 'other', `swept/${NAME}`)).toHaveLength(1);
-    expect(await readdir(dir.path)).toHaveLength(1);
+    expect(await openUploadsOf(s3, BUCKET, `swept/${ofOther}`)).toHaveLength(1);
+    expect(await readdir(dir.path)).toHaveLength(2);
     expect(await store.sweep(never)).toEqual([]);
   });
 
@@ -273,7 +279,10 @@ describe('uploads that no note tells of', () => {
     for (const Key of keys) await s3.client().send(new CreateMultipartUploadCommand({ Bucket: BUCKET, Key }));
     const settings = s3.settings(BUCKET, folder);
     expect(await createS3Store(settings, quick).sweep(never)).toEqual([]);
-    const clock = { now: () => new Date(Date.now() + 2 * HOUR) };
+    const hoursLater = (hours: number) => ({ now: () => new Date(Date.now() + hours * HOUR) });
+    // The name cannot tell this one from an upload of my-node-1, which may be slow.
+    expect(await createS3Store(settings, { ...quick, clock: hoursLater(23) }).sweep(never)).toEqual([]);
+    const clock = hoursLater(25);
     expect(await createS3Store(settings, { ...quick, clock }).sweep(never)).toEqual([
       `unfinished upload of s3://snapshots/${folder}/${NAME}`,
     ]);

@@ -150,23 +150,27 @@ describe.each(servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
     await putRaw(`a/b/${NAME}`, 'z');
     await putRaw(`a/.metadata/${NAME}`, '{"k":"v"}');
     await putRaw('a/empty-node-1-1730308816', '');
-    await putRaw('a/manual', 'm');
+    await putRaw('a/manual', 'm'.repeat(544));
+    await putRaw('a/before-upgrade.zip', 'renamed by hand');
+    await putRaw('a/notes.txt', 'no snapshot');
     await putRaw('a/My_Snap ü+%-node-1-1730308817.zip', 'odd');
     const store = createS3Store(s3.settings(BUCKET, 'a'), options);
     const found = (await store.list(never)).toSorted((one, two) => one.name.localeCompare(two.name));
     expect(found.map((snapshot) => snapshot.name)).toEqual([
+      'before-upgrade.zip',
       'manual',
       'My_Snap ü+%-node-1-1730308817.zip',
       NAME,
     ]);
-    expect(found[2]).toMatchObject({
+    expect(await store.stat('notes.txt', never)).toBeUndefined();
+    expect(found[3]).toMatchObject({
       nodeName: 'other',
       tokenHash: 'h',
       metadata: { k: 'v' },
       createdAt: new Date(1_730_308_816_000),
       location: { key: `a/${NAME}`, prefix: 'a' },
     });
-    expect(found[1]).toMatchObject({ compressed: true, nodeName: undefined });
+    expect(found[2]).toMatchObject({ compressed: true, nodeName: undefined });
     expect(await store.remove('My_Snap ü+%-node-1-1730308817.zip', never)).toBe(true);
     expect(await store.remove(NAME, never)).toBe(true);
     expect(String(await raw(`ab/${NAME}`))).toBe('y');

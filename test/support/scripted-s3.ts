@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
 import { Redacted, type S3Settings } from '../../src/config/types.ts';
 
 /** How it is not an honest S3 server. */
@@ -11,6 +12,8 @@ export interface Lies {
   readonly headers?: Readonly<Record<string, string>>;
   /** The ETag that it shows of the object with this one. */
   readonly shows?: (etag: string) => string;
+  /** Default true: it has none then. */
+  readonly mayListUploads?: boolean;
 }
 
 export interface ScriptedS3 extends AsyncDisposable {
@@ -20,6 +23,8 @@ export interface ScriptedS3 extends AsyncDisposable {
   /** Of each put and part: whether it came with the right `Content-MD5`. */
   readonly sums: readonly boolean[];
   readonly objects: ReadonlyMap<string, Buffer>;
+  /** Connections that are open. */
+  connections(): Promise<number>;
 }
 
 /** An S3 server in memory, as wrong as a test wants it to be: real ones cannot be made to lie. */
@@ -86,6 +91,12 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         }
         return;
       }
+      case 'GET prefix uploads':
+        diary.push('list uploads');
+        if (lies.mayListUploads === false) {
+          response.writeHead(403).end(xml('Error', '<Code>AccessDenied</Code>'));
+        } else response.writeHead(200).end(xml('ListMultipartUploadsResult', ''));
+        return;
       default:
         diary.push(what);
         response.writeHead(501).end(xml('Error', '<Code>NotImplemented</Code>'));
@@ -122,6 +133,7 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
     diary,
     sums,
     objects,
+    connections: promisify(server.getConnections.bind(server)),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

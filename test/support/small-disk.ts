@@ -9,12 +9,21 @@ export async function smallDisk(
   bytes: number,
   options: { readonly readOnly?: boolean } = {},
 ): Promise<ScratchDir> {
+  const mode = options.readOnly === true ? 'ro' : 'rw';
+  return mounted('tmpfs', ['-o', `size=${bytes},mode=0700,${mode}`]);
+}
+
+/** A file system that takes files, but neither hard links nor sockets: the kernel's message queues. @throws as `smallDisk` */
+export function bareDisk(): Promise<ScratchDir> {
+  return mounted('mqueue', []);
+}
+
+async function mounted(type: string, options: readonly string[]): Promise<ScratchDir> {
   if (process.getuid?.() !== 0) {
-    throw new Error('a small disk is a mounted tmpfs, and mounting needs root: run the tests as root');
+    throw new Error(`this test mounts a ${type}, and mounting needs root: run the tests as root`);
   }
   const scratch = await scratchDir('disk-');
-  const mode = options.readOnly === true ? 'ro' : 'rw';
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700,${mode}`, 'tmpfs', scratch.path]);
+  await run('mount', ['-t', type, ...options, type, scratch.path]);
   // Before the folder is removed at the end of an interrupted run: a mount point cannot be.
   const unmount = () => execFileSync('umount', ['--lazy', scratch.path]);
   process.prependOnceListener('exit', unmount);
