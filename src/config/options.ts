@@ -190,7 +190,7 @@ export const options: readonly Option[] = [
     env: ['KUBECONFIG'],
     type: 'string',
     default: "the distribution's, if it exists",
-    help: 'Where to publish ETCDSnapshotFile resources',
+    help: 'Where to publish ETCDSnapshotFile resources; several files with : between them, as for kubectl',
     section: 'General',
     commands: save,
   },
