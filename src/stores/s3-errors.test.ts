@@ -36,6 +36,7 @@ describe('fromS3Error', () => {
     ['InvalidAccessKeyId', 403, 'unauthenticated', false, /--s3-access-key/],
     ['SignatureDoesNotMatch', 403, 'unauthenticated', false, /--s3-secret-key/],
     ['ExpiredToken', 400, 'unauthenticated', false, /--s3-session-token/],
+    ['InvalidToken', 400, 'unauthenticated', false, /belongs to the keys/],
     ['AccessDenied', 403, 'forbidden', false, /Allow ListObjectsV2 in bucket backups/],
     ['NoSuchBucket', 404, 'not-found', false, /--s3-bucket.*never made/],
     ['NoSuchKey', 404, 'not-found', false, /--s3-folder/],

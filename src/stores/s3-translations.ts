@@ -110,7 +110,11 @@ const BY_NAME: Readonly<Record<string, Translation>> = {
   ExpiredToken: expired,
   ExpiredTokenException: expired,
   TokenRefreshRequired: expired,
-  InvalidToken: expired,
+  InvalidToken: {
+    code: 'unauthenticated',
+    why: (call) => `${call.endpoint} does not know this session token`,
+    hint: 'Check that --s3-session-token belongs to the keys.',
+  },
   SlowDown: later,
   SlowDownRead: later,
   SlowDownWrite: later,
