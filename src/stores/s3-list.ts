@@ -6,6 +6,7 @@ import type { S3Location, Snapshot } from '../snapshot/snapshot.ts';
 import type { S3Connection } from './s3-client.ts';
 import { folderPrefix, s3Url, snapshotKey } from './s3-keys.ts';
 import { fromUserMetadata } from './s3-metadata.ts';
+import { readCall } from './s3-read.ts';
 
 export interface ObjectHead {
   readonly size: number;
@@ -50,8 +51,8 @@ export async function headObject(
   signal: AbortSignal,
 ): Promise<ObjectHead | undefined> {
   try {
-    const head = await s3.call('HeadObject', doing, signal, (client, options) =>
-      client.send(new HeadObjectCommand({ Bucket: s3.settings.bucket, Key: key }), options),
+    const head = await readCall(s3, 'HeadObject', doing, signal, (client, options, customerKey) =>
+      client.send(new HeadObjectCommand({ ...customerKey, Bucket: s3.settings.bucket, Key: key }), options),
     );
     return {
       size: head.ContentLength ?? 0,

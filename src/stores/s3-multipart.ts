@@ -11,6 +11,7 @@ import { isSnapshotError, SnapshotError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
+import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 
 export interface OpenUpload {
   readonly key: string;
@@ -33,6 +34,7 @@ export async function beginUpload(
 ): Promise<{ uploadId: string; attempts: number }> {
   let attempts = 0;
   const input = {
+    ...creationOf(s3.settings),
     Bucket: s3.settings.bucket,
     Key: plan.key,
     ContentType: plan.contentType,
@@ -64,7 +66,12 @@ export async function completeUpload(
   Parts: readonly CompletedPart[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId };
+  const target = {
+    ...customerKeyOf(s3.settings),
+    Bucket: s3.settings.bucket,
+    Key: plan.key,
+    UploadId,
+  };
   try {
     const { ETag } = await s3.call('CompleteMultipartUpload', plan.doing, signal, (client, options) =>
       client.send(
@@ -74,10 +81,12 @@ export async function completeUpload(
     );
     return ETag;
   } catch (error) {
+    if (!isS3Error(error, 'NoSuchUpload')) throw error;
     // The first try may have done it and only its answer got lost: then the object is there, and the caller compares it.
-    const etag = isS3Error(error, 'NoSuchUpload') ? etagOfParts(Parts) : undefined;
+    const etag = etagOfParts(Parts);
     if (etag === undefined) throw error;
-    return etag;
+    // Under a key that is not the server's own, ETags are no sums of the bytes; then the size has to do.
+    return ['sse-kms', 'sse-c'].includes(s3.settings.encryption.kind) ? undefined : etag;
   }
 }
 

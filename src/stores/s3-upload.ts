@@ -4,6 +4,7 @@ import type { SnapshotUpload } from '../snapshot/ports.ts';
 import type { S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
+import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 import { type OperationClock, orAborted } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 
@@ -72,6 +73,7 @@ async function putWhole(
   plan.time.start();
   const { key: Key, contentType: ContentType } = plan;
   const input = {
+    ...creationOf(s3.settings),
     Bucket: s3.settings.bucket,
     Key,
     Body: body,
@@ -162,7 +164,7 @@ async function sendParts(
   const send = async (part: Part): Promise<void> => {
     const { number: PartNumber, body: Body } = part;
     const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId: parts.uploadId };
-    const input = { ...target, PartNumber, Body, ContentLength: Body.length };
+    const input = { ...customerKeyOf(s3.settings), ...target, PartNumber, Body, ContentLength: Body.length };
     try {
       const { ETag, ChecksumCRC32 } = await s3.call('UploadPart', plan.doing, inner, (client, options) =>
         client.send(new UploadPartCommand(input), options),
