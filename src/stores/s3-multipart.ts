@@ -11,6 +11,7 @@ import { isSnapshotError, SnapshotError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
+import { goesInCircles } from './s3-list.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 
 export interface OpenUpload {
@@ -133,6 +134,7 @@ export async function listUploads(
   const { bucket: Bucket } = s3.settings;
   const doing = `Cannot list the unfinished uploads of ${s3Url(s3.settings, prefix)}`;
   const found: OpenUpload[] = [];
+  const seen = new Set<string>();
   let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
   for (;;) {
     const input = { Bucket, Prefix: prefix, ...after };
@@ -150,6 +152,9 @@ export async function listUploads(
     }
     const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page ?? {};
     if (IsTruncated !== true || NextKeyMarker === undefined || NextKeyMarker === '') return found;
+    const place = JSON.stringify([NextKeyMarker, NextUploadIdMarker]);
+    if (seen.has(place)) throw goesInCircles(s3, doing);
+    seen.add(place);
     after = {
       KeyMarker: NextKeyMarker,
       ...(NextUploadIdMarker === undefined || NextUploadIdMarker === ''
