@@ -106,7 +106,7 @@ export const options: readonly Option[] = [
     env: ['KUBECONFIG'],
     type: 'string',
     default: "the distribution's, if it exists",
-    help: 'Where to publish ETCDSnapshotFile resources, and to read --s3-config-secret from',
+    help: 'Where to publish ETCDSnapshotFile resources, and to read --s3-config-secret from; several files with : between them, as for kubectl',
     section: 'General',
     commands: both,
   },

@@ -109,6 +109,12 @@ describe('connect', () => {
     });
   });
 
+  it('takes several kubeconfigs as kubectl does', async () => {
+    await using client = await connect(`/none/such:${await kubeconfig()}`);
+    await client.request({ method: 'GET', path, signal: never });
+    expect(seen).toHaveLength(1);
+  });
+
   it('makes many calls over few connections', async () => {
     await using client = await connect(await kubeconfig());
     for (let i = 0; i < 20; i++) await client.request({ method: 'GET', path, signal: never });

@@ -7,6 +7,7 @@ import { abortError, asError, isSnapshotError, SnapshotError, systemCode } from 
 import { fromAnswer, fromConnection, timedOut } from './api-errors.ts';
 import { describeRequest, type KubeRequest } from './api-request.ts';
 import { openPool, type TlsMaterial } from './connection-pool.ts';
+import { readKubeconfig } from './kubeconfig-files.ts';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const IN_CLUSTER_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
@@ -92,14 +93,12 @@ export async function connect(
 }
 
 function loadConfig(path: string | undefined): KubeConfig {
-  const config = new KubeConfig();
   if (path !== undefined) {
     try {
-      config.loadFromFile(path);
+      return readKubeconfig(path);
     } catch (error) {
       throw unreadable(path, asError(error));
     }
-    return config;
   }
   if (process.env['KUBERNETES_SERVICE_HOST'] === undefined || !existsSync(IN_CLUSTER_TOKEN)) {
     throw new SnapshotError('not-found', 'No Kubernetes cluster is configured', {
@@ -107,6 +106,7 @@ function loadConfig(path: string | undefined): KubeConfig {
       hint: 'Name a kubeconfig with --kubeconfig.',
     });
   }
+  const config = new KubeConfig();
   config.loadFromCluster();
   return config;
 }

@@ -221,6 +221,20 @@ describe('record', () => {
     expect(api.made('POST', '/api/v1')).toEqual([]);
   });
 
+  it('tells of a record whose creation was done but not answered', async () => {
+    api.rule = (call) => {
+      if (call.method !== 'POST' || call.path !== FILES) return undefined;
+      const file = call.body as ETCDSnapshotFile;
+      const metadata = { ...file.metadata, uid: 'u-1', resourceVersion: '1' };
+      api.objects.set(`${FILES}/${file.metadata.name}`, { ...file, metadata });
+      return { httpStatus: 503 };
+    };
+    await recorder().record(local, never);
+    expect(api.made('POST', FILES)).toHaveLength(1);
+    expect(api.made('PUT')).toEqual([]);
+    expect(api.made('POST', '/api/v1')).toMatchObject([{ body: { reason: 'ETCDSnapshotCreated' } }]);
+  });
+
   it('asks an API server that is away three times, and one that refuses once', async () => {
     api.rule = () => ({ httpStatus: 503 });
     await expect(recorder().record(local, never)).rejects.toMatchObject({ code: 'unavailable' });

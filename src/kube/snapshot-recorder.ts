@@ -55,7 +55,7 @@ export function createKubeRecorder(client: KubeClient, options: KubeRecorderOpti
 
     async record(snapshot, signal) {
       const desired = toSnapshotFile(snapshot, program);
-      const created = await retryConflicts(() => upsert(files, desired, program, signal), signal);
+      const created = await retryConflicts(upserting(files, desired, program, signal), signal);
       if (created === undefined) return;
       const origin = { program, nodeName, now: clock.now() };
       await attempt(emitRecorded(client, created, origin, signal), signal);
@@ -63,18 +63,28 @@ export function createKubeRecorder(client: KubeClient, options: KubeRecorderOpti
   };
 }
 
-/** Returns the record when this call created it. */
-async function upsert(
+/** One attempt after the other, which return the record when one of them created it. */
+function upserting(
   files: SnapshotFilesApi,
   desired: ETCDSnapshotFile,
   program: Program,
   signal: AbortSignal,
-): Promise<ETCDSnapshotFile | undefined> {
-  const existing = await files.get(desired.metadata.name, signal);
-  if (existing === undefined) return files.create(desired, signal);
-  const merged = mergeRecord(existing, desired, program);
-  if (!isDeepStrictEqual(merged, existing)) await files.update(merged, signal);
-  return undefined;
+): () => Promise<ETCDSnapshotFile | undefined> {
+  /** A create whose answer was lost may have been done: then the next attempt finds our own record. */
+  let unanswered = false;
+  return async () => {
+    const existing = await files.get(desired.metadata.name, signal);
+    if (existing === undefined) {
+      return files.create(desired, signal).catch((error: unknown) => {
+        unanswered ||= isSnapshotError(error, 'unavailable');
+        throw error;
+      });
+    }
+    const merged = mergeRecord(existing, desired, program);
+    if (isDeepStrictEqual(merged, existing)) return unanswered ? existing : undefined;
+    await files.update(merged, signal);
+    return undefined;
+  };
 }
 
 /**
