@@ -20,6 +20,11 @@ const options = {
 const small = { what: 'in one request', size: 1000 };
 const large = { what: 'in parts', size: 2 * MIB + 32 };
 
+const encrypting = {
+  'x-amz-server-side-encryption': 'aws:kms',
+  etag: '"5d41402abc4b2a76b9719d911017c592"',
+};
+
 function flipped(body: Buffer): Buffer {
   const copy = Buffer.from(body);
   copy.writeUInt8(copy.readUInt8(0) ^ 1, 0);
@@ -40,6 +45,7 @@ describe('an object on S3', () => {
     ['stores other bytes and ignores the checksum (in one request)', small.size, { keeps: flipped }],
     ['stores other bytes and ignores the checksum (in parts)', large.size, { keeps: flipped }],
     ['stores less (in one request)', small.size, { keeps: (body) => body.subarray(1) }],
+    ['stores less and encrypts', small.size, { keeps: (body) => body.subarray(1), headers: encrypting }],
     ['shows another object than it made (in one request)', small.size, { shows: () => '"other"' }],
     ['shows another object than it made (in parts)', large.size, { shows: () => '"other-3"' }],
   ])('is removed and not reported when the server %s', async (_what, size, lies) => {
@@ -53,8 +59,7 @@ describe('an object on S3', () => {
   });
 
   it.each([small, large])('may have any ETag where the server encrypts ($what)', async ({ size }) => {
-    const headers = { 'x-amz-server-side-encryption': 'aws:kms', etag: '"5d41402abc4b2a76b9719d911017c592"' };
-    await using s3 = await startScriptedS3({ headers });
+    await using s3 = await startScriptedS3({ headers: encrypting });
     const { snapshot } = await createS3Store(s3.settings, options).put(
       uploadOf(NAME, bytesOf(someBytes(size))),
       never,
