@@ -3,7 +3,7 @@ import { loadS3Secret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { tokenHash } from './config/token.ts';
 import type { Config, S3Settings } from './config/types.ts';
-import { SnapshotError, systemCode } from './errors.ts';
+import { asError, SnapshotError, systemCode, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
@@ -60,14 +60,16 @@ export function openApp(config: Config, debug: Tell): App {
           folder,
           remote,
           recorder: cluster === undefined ? undefined : lazyRecorder(config, program, cluster, warn),
-          tokenHash: () => readTokenHash(config.tokenFile),
+          tokenHash: (inner) => readTokenHash(config.tokenFile, inner),
           compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
           clock: systemClock,
         },
         { base: config.snapshotName, nodeName: config.nodeName },
         onProgress,
         signal,
-      );
+      ).catch((error: unknown) => {
+        throw withBesides(asError(error), warnings);
+      });
       return { ...result, warnings: [...result.warnings, ...warnings] };
     },
     async list(signal) {
@@ -181,11 +183,11 @@ function lazyRecorder(
 }
 
 /** Undefined where the distribution has no server token, or this node has none yet. */
-async function readTokenHash(path: string | undefined): Promise<string | undefined> {
+async function readTokenHash(path: string | undefined, signal: AbortSignal): Promise<string | undefined> {
   if (path === undefined) return undefined;
   let token: string;
   try {
-    token = await readFile(path, 'utf8');
+    token = await readFile(path, { encoding: 'utf8', signal });
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw new SnapshotError('io', `Cannot read the server token ${path}`, {

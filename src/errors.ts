@@ -37,6 +37,8 @@ export interface SnapshotErrorOptions {
   /** Whether the same call may succeed later without anybody changing anything. */
   readonly retryable?: boolean;
   readonly cause?: unknown;
+  /** What else did not work, without being the cause: each is worth telling. */
+  readonly besides?: readonly Error[];
 }
 
 /** The only error that crosses a folder border. Adapters translate foreign errors into it where they meet them. */
@@ -46,6 +48,7 @@ export class SnapshotError extends Error {
   readonly why: string | undefined;
   readonly hint: string | undefined;
   readonly retryable: boolean;
+  readonly besides: readonly Error[];
 
   /** @param what what could not be done: one line, naming the thing (path, endpoint, field) and no secret. */
   constructor(code: ErrorCode, what: string, options: SnapshotErrorOptions = {}) {
@@ -54,11 +57,26 @@ export class SnapshotError extends Error {
     this.why = options.why ?? (options.cause instanceof Error ? options.cause.message : undefined);
     this.hint = options.hint;
     this.retryable = options.retryable ?? false;
+    this.besides = options.besides ?? [];
   }
 }
 
 export function isSnapshotError(error: unknown, ...codes: readonly ErrorCode[]): error is SnapshotError {
   return error instanceof SnapshotError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** The same error, with what else did not work. */
+export function withBesides(error: Error, besides: readonly Error[]): Error {
+  if (besides.length === 0) return error;
+  if (!isSnapshotError(error)) return new SnapshotError('io', error.message, { cause: error, besides });
+  const { code, message, why, hint, retryable } = error;
+  return new SnapshotError(code, message, {
+    ...(why === undefined ? {} : { why }),
+    ...(hint === undefined ? {} : { hint }),
+    retryable,
+    cause: error,
+    besides: [...error.besides, ...besides],
+  });
 }
 
 /** `code` of a Node system error (`ENOENT`, `ECONNREFUSED`, `CERT_HAS_EXPIRED`, …), or undefined. */

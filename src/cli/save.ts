@@ -1,4 +1,5 @@
 import type { Config } from '../config/types.ts';
+import { isSnapshotError } from '../errors.ts';
 import { createLogger } from '../logger.ts';
 import { locationUrl } from '../snapshot/snapshot.ts';
 import { describeError } from './error-text.ts';
@@ -13,14 +14,23 @@ export async function save(config: Config, terminal: Terminal, signal: AbortSign
   const { openApp } = await import('../app.ts');
   await using app = openApp(config, (facts, message) => logger.debug(facts, message));
   const progress = createProgress(terminal.stderr, Date.now);
-  const result = await app.save((step) => progress.show(step), signal).finally(() => progress.clear());
+  const warn = (warnings: readonly Error[]) => {
+    for (const warning of warnings) logger.warn({}, describeError(warning, config.debug));
+  };
+  const result = await app
+    .save((step) => progress.show(step), signal)
+    .finally(() => progress.clear())
+    .catch((error: unknown) => {
+      if (isSnapshotError(error)) warn(error.besides);
+      throw error;
+    });
   for (const snapshot of result.created) {
     logger.info(
       { location: locationUrl(snapshot.location), size: snapshot.size },
       `Snapshot ${snapshot.name} saved.`,
     );
   }
-  for (const warning of result.warnings) logger.warn({}, describeError(warning, config.debug));
+  warn(result.warnings);
   for (const failure of result.failures) logger.error({}, describeError(failure, config.debug));
   return result.failures.length === 0 ? exitCodes.done : exitCodes.notEverywhere;
 }

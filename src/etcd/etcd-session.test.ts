@@ -1,35 +1,15 @@
 import { getEventListeners, once } from 'node:events';
-import { createSecureServer, createServer, type Http2Server, type ServerHttp2Session } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { createSecureServer, createServer } from 'node:http2';
 import { createSecureContext } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Authority, certificateAuthority } from '../../test/support/certificates.ts';
+import { listening } from '../../test/support/http2-server.ts';
 import { scratchDir } from '../../test/support/scratch.ts';
 import { startTcpFront } from '../../test/support/tcp-front.ts';
 import { EtcdSession } from './etcd-session.ts';
 
 const never = new AbortController().signal;
 const MINUTES = 5 * 60_000;
-
-/** A server on loopback that speaks HTTP/2 and serves nothing. */
-async function listening(server: Http2Server) {
-  const sessions = new Set<ServerHttp2Session>();
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.on('error', () => undefined).once('close', () => sessions.delete(session));
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  return {
-    port: (server.address() as AddressInfo).port,
-    hangUp: () => {
-      for (const session of sessions) session.destroy();
-    },
-    async [Symbol.asyncDispose]() {
-      for (const session of sessions) session.destroy();
-      server.close();
-    },
-  };
-}
 
 const connect = (port: number, signal = never) =>
   EtcdSession.connect({ url: new URL(`http://127.0.0.1:${port}`), secureContext: undefined }, signal);

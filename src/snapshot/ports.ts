@@ -107,8 +107,11 @@ export interface SnapshotDraft extends SnapshotBytes, AsyncDisposable {
   write(chunks: readonly Uint8Array[]): Promise<void>;
   /** Declares the bytes so far to be all and proven: `proven` resolves, followers may finish. */
   prove(): void;
-  /** Makes it durable under its final name: fsync, name, fsync of the folder. @throws SnapshotError `exists` | `disk-full` | `io` */
-  commit(facts: SnapshotFacts): Promise<StoredSnapshot>;
+  /**
+   * Makes it durable under its final name: fsync, name, fsync of the folder. Interrupted in the fsync, which may be long, it
+   * ends at once and there is no final name. @throws SnapshotError `exists` | `disk-full` | `io` | `aborted`
+   */
+  commit(facts: SnapshotFacts, signal: AbortSignal): Promise<StoredSnapshot>;
   /**
    * Removes it. Followers of one without proof get `reason`; those of a proven one may finish, as after `commit`.
    * Idempotent, and harmless after `commit`.

@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { name, s3Location, saveWorld, whole } from '../../test/support/save-world.ts';
-import { SnapshotError } from '../errors.ts';
+import { abortError, SnapshotError } from '../errors.ts';
 import { type SaveProgress, saveSnapshot } from './save-snapshot.ts';
 
 const request = { base: 'on-demand', nodeName: 'k3s-server-1' };
 const never = new AbortController().signal;
 const quiet = () => undefined;
+const failing = (error: Error) => () => {
+  throw error;
+};
 
 describe('saveSnapshot', () => {
   it('locks, sweeps, proves, and only then commits, uploads and records both copies', async () => {
@@ -14,14 +17,51 @@ describe('saveSnapshot', () => {
     const result = await saveSnapshot(parts, request, (step) => progress.push(step), never);
     expect(diary.slice(0, 3)).toEqual(['locked', 'swept', 'proven']);
     expect(diary.slice(3, 5).toSorted()).toEqual(['committed', 'uploaded']);
-    expect(diary.slice(5)).toEqual(['closed', 'unlocked']);
+    expect(diary.slice(5)).toEqual(['swept s3', 'closed', 'unlocked']);
     expect(result.created.map((one) => [one.name, one.location.store])).toEqual([
       [name, 'local'],
       [name, 's3'],
     ]);
     expect(recorded).toEqual(result.created);
     expect(recorded[0]).toMatchObject({ clusterId: 'uid', tokenHash: '2bb80d537b1d', size: whole.length });
-    expect(progress.at(-1)).toEqual({ store: 'local', bytes: whole.length, total: whole.length });
+    for (const store of ['local', 's3'] as const) {
+      const steps = progress.filter((step) => step.store === store);
+      expect(steps.at(-1)).toEqual({ store, bytes: whole.length, total: whole.length });
+    }
+  });
+
+  it('uploads while etcd still sends', async () => {
+    const uploaded = Promise.withResolvers<void>();
+    let batches = 0;
+    const batch = async () => {
+      batches += 1;
+      // The rest of the stream comes only when the first bytes of it have been read for S3.
+      if (batches === 3) await uploaded.promise;
+    };
+    const { parts } = saveWorld({ at: { batch } });
+    const onProgress = ({ store }: SaveProgress) => {
+      if (store === 's3') uploaded.resolve();
+    };
+    expect((await saveSnapshot(parts, request, onProgress, never)).created).toHaveLength(2);
+  });
+
+  it('records the copy on disk as soon as it stands, though the upload never ends', async () => {
+    const interrupt = new AbortController();
+    const record = Promise.withResolvers<void>();
+    const upload = (signal: AbortSignal) =>
+      new Promise<never>((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(abortError(signal)));
+      });
+    const { parts, recorded } = saveWorld({ at: { upload, record: () => record.resolve() } });
+    const save = saveSnapshot(parts, request, quiet, interrupt.signal);
+    await record.promise;
+    await Promise.resolve();
+    expect(recorded).toMatchObject([{ location: { store: 'local', path: `/snapshots/${name}` } }]);
+    interrupt.abort();
+    await expect(save).rejects.toMatchObject({
+      message: 'Interrupted during the upload to S3',
+      why: `whole for certain: file:///snapshots/${name}`,
+    });
   });
 
   it.each([
@@ -31,19 +71,57 @@ describe('saveSnapshot', () => {
   ])('keeps nothing of %s, neither on disk nor on S3, and records the failure', async (_what, bytes) => {
     const { parts, diary, recorded } = saveWorld({ bytes });
     await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({ code: 'corrupt' });
-    expect(diary).toEqual(['locked', 'swept', 'discarded', 'proof refused', 'closed', 'unlocked']);
+    expect(diary.slice(0, 3)).toEqual(['locked', 'swept', 'discarded']);
+    expect(diary.slice(3, 5).toSorted()).toEqual(['proof refused', 'upload ended']);
+    expect(diary.slice(5)).toEqual(['closed', 'unlocked']);
     expect(recorded).toHaveLength(1);
     expect(recorded[0]).toMatchObject({ name, size: 0, location: { store: 'local', path: '' } });
     expect(recorded[0]?.failure?.message).toContain('damaged');
   });
 
-  it('refuses a learner by name and takes nothing', async () => {
-    const { parts, diary, recorded } = saveWorld({ learner: true });
+  it('ends an upload that hangs when the stream breaks off', async () => {
+    const broken = new SnapshotError('unavailable', 'etcd is gone');
+    const asked = Promise.withResolvers<void>();
+    const { parts, diary } = saveWorld({ at: { batch: () => asked.promise.then(failing(broken)) } });
+    const remote = {
+      location: s3Location,
+      open: (signal: AbortSignal) =>
+        new Promise<never>((_resolve, reject) => {
+          signal.addEventListener('abort', () => reject(abortError(signal)));
+          asked.resolve();
+        }),
+    };
+    await expect(saveSnapshot({ ...parts, remote }, request, quiet, never)).rejects.toBe(broken);
+    expect(diary.at(-1)).toBe('unlocked');
+  });
+
+  it.each([
+    { what: 'a learner', learner: true, says: /cannot take a snapshot: it is a learner/ },
+    {
+      what: 'a member that does not answer',
+      status: new SnapshotError('unavailable', 'Cannot connect to etcd', { why: 'nobody listens' }),
+      says: /Cannot connect to etcd: nobody listens/,
+    },
+  ])('takes nothing of $what, and records why', async ({ learner = false, status, says }) => {
+    const at = status === undefined ? {} : { status: failing(status) };
+    const { parts, diary, recorded } = saveWorld({ learner, at });
     await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({
-      code: 'learner',
-      message: 'etcd member 2 at https://127.0.0.1:2379 cannot take a snapshot',
+      code: learner ? 'learner' : 'unavailable',
     });
     expect(diary).toEqual(['locked', 'swept', 'unlocked']);
+    expect(recorded).toMatchObject([
+      {
+        name,
+        size: 0,
+        location: { store: 'local', path: '' },
+        failure: { time: new Date('2024-10-30T17:20:16Z'), message: expect.stringMatching(says) },
+      },
+    ]);
+  });
+
+  it('records nothing when another save runs: that one makes a record of its own', async () => {
+    const { parts, recorded } = saveWorld({ at: { lock: failing(new SnapshotError('busy', 'Busy')) } });
+    await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({ code: 'busy' });
     expect(recorded).toEqual([]);
   });
 
@@ -60,34 +138,73 @@ describe('saveSnapshot', () => {
     ]);
   });
 
-  it('keeps the local copy when the upload fails, and records the failure under its real location', async () => {
-    const putFails = new SnapshotError('unavailable', 'S3 said 503', { why: 'SlowDown' });
-    const { parts, recorded } = saveWorld({ putFails });
+  it('takes a snapshot although nothing can be tidied up, on disk or on S3', async () => {
+    const onDisk = new SnapshotError('io', 'Cannot tidy up /snapshots');
+    const onS3 = new SnapshotError('forbidden', 'Cannot tidy up s3://b');
+    const { parts } = saveWorld({ at: { sweep: failing(onDisk), 'sweep s3': failing(onS3) } });
+    const result = await saveSnapshot(parts, request, quiet, never);
+    expect(result.created).toHaveLength(2);
+    expect(result.failures).toEqual([]);
+    expect(result.warnings).toEqual([onDisk, onS3]);
+  });
+
+  it('keeps the local copy when the upload fails, records the failure where it would be, and asks S3 no more', async () => {
+    const away = new SnapshotError('unavailable', 'S3 said 503', { why: 'SlowDown' });
+    const { parts, diary, recorded } = saveWorld({ at: { upload: failing(away) } });
     const result = await saveSnapshot(parts, request, quiet, never);
     expect(result.created.map((one) => one.location.store)).toEqual(['local']);
-    expect(result.failures).toEqual([putFails]);
+    expect(result.failures).toEqual([away]);
     expect(recorded[1]).toMatchObject({
       location: { key: name },
       failure: { message: 'S3 said 503: SlowDown', time: new Date('2024-10-30T17:20:16Z') },
     });
+    expect(diary).not.toContain('swept s3');
   });
 
   it('counts the copy on S3 when the disk fails after the proof, and records both truths', async () => {
-    const commitFails = new SnapshotError('disk-full', 'no room for the last page');
-    const { parts, recorded } = saveWorld({ commitFails });
+    const full = new SnapshotError('disk-full', 'no room for the last page');
+    const { parts, recorded } = saveWorld({ at: { commit: failing(full) } });
     const result = await saveSnapshot(parts, request, quiet, never);
     expect(result.created.map((one) => one.location.store)).toEqual(['s3']);
-    expect(result.failures).toEqual([commitFails]);
+    expect(result.failures).toEqual([full]);
     expect(recorded.map((record) => record.failure?.message)).toEqual([
       'no room for the last page',
       undefined,
     ]);
   });
 
-  it('records an S3 client that could not be made without a location', async () => {
-    const { parts, recorded } = saveWorld({
-      openFails: new SnapshotError('tls', 'no certificate in the CA file'),
+  it('tells and records both when neither copy can be finished', async () => {
+    const full = new SnapshotError('disk-full', 'no room for the last page');
+    const away = new SnapshotError('unavailable', 'S3 is away');
+    const { parts, recorded } = saveWorld({ at: { commit: failing(full), upload: failing(away) } });
+    await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({
+      code: 'disk-full',
+      message: full.message,
+      besides: [away],
     });
+    expect(recorded.map((one) => [one.location.store, one.failure?.message])).toEqual([
+      ['local', full.message],
+      ['s3', away.message],
+    ]);
+  });
+
+  it('tells the first cause when the disk fails again in the cleaning up, and ends the upload before the lock', async () => {
+    const readOnly = new SnapshotError('read-only', 'Cannot write');
+    const [discard, close] = [new Error('EROFS: unlink'), new Error('EIO: close')];
+    const batch = failing(readOnly);
+    const { parts, diary } = saveWorld({ at: { batch, discard: failing(discard), close: failing(close) } });
+    await expect(saveSnapshot(parts, request, quiet, never)).rejects.toMatchObject({
+      code: 'read-only',
+      message: 'Cannot write',
+      besides: [discard, close],
+    });
+    expect(diary).toContain('upload ended');
+    expect(diary.at(-1)).toBe('unlocked');
+  });
+
+  it('records an S3 client that could not be made without a location', async () => {
+    const noCa = new SnapshotError('tls', 'no certificate in the CA file');
+    const { parts, recorded } = saveWorld({ at: { 'open s3': failing(noCa) } });
     const result = await saveSnapshot(parts, request, quiet, never);
     expect(result.failures).toHaveLength(1);
     expect(recorded[1]).toMatchObject({ location: { store: 's3', key: '' } });
@@ -103,59 +220,24 @@ describe('saveSnapshot', () => {
     expect(recorded).toEqual(created);
   });
 
+  const away = new SnapshotError('unavailable', 'API server away');
+  const empty = new SnapshotError('usage', 'token file is empty');
+  const tokenHash = () => Promise.reject(empty);
+
   it('turns what went wrong with records and the token into warnings', async () => {
-    const { parts } = saveWorld();
-    const away = new SnapshotError('unavailable', 'API server away');
-    const recorder = { facts: async () => ({}), record: () => Promise.reject(away) };
-    const tokenHash = () => Promise.reject(new SnapshotError('usage', 'token file is empty'));
-    const result = await saveSnapshot({ ...parts, recorder, tokenHash }, request, quiet, never);
+    const { parts } = saveWorld({ at: { record: failing(away) } });
+    const result = await saveSnapshot({ ...parts, tokenHash }, request, quiet, never);
     expect(result.created).toHaveLength(2);
-    expect(result.warnings.map((warning) => warning.message)).toEqual([
-      'token file is empty',
-      'API server away',
-      'API server away',
-    ]);
+    expect(result.warnings).toEqual([empty, away, away]);
   });
 
-  it('is interrupted during the upload: says that the copy on disk is whole, and records nothing more', async () => {
-    const { parts, recorded } = saveWorld({ putFails: new SnapshotError('aborted', 'Interrupted') });
-    const interrupt = new AbortController();
-    const clockwork = { ...parts.folder, sweep: async () => [] };
-    const remote = {
-      location: s3Location,
-      open: async () => {
-        interrupt.abort();
-        throw new SnapshotError('aborted', 'Interrupted');
-      },
-    };
-    const save = saveSnapshot({ ...parts, folder: clockwork, remote }, request, quiet, interrupt.signal);
-    await expect(save).rejects.toMatchObject({
-      code: 'aborted',
-      message: 'Interrupted during the upload to S3',
-      why: `whole for certain: file:///snapshots/${name}`,
+  it('tells what went wrong with records and the token besides when the save fails', async () => {
+    const { parts } = saveWorld({ learner: true, at: { record: failing(away) } });
+    await expect(saveSnapshot({ ...parts, tokenHash }, request, quiet, never)).rejects.toMatchObject({
+      code: 'learner',
+      why: expect.stringContaining('it is a learner'),
+      retryable: true,
+      besides: [empty, away],
     });
-    expect(recorded).toEqual([]);
-  });
-
-  it.each([
-    { what: 'while the records are made: says which copies are whole', done: false },
-    { what: 'when everything is done: a success all the same', done: true },
-  ])('is interrupted $what', async ({ done }) => {
-    const { parts } = saveWorld();
-    const interrupt = new AbortController();
-    const record = async () => {
-      interrupt.abort();
-      if (!done) throw new SnapshotError('aborted', 'Interrupted');
-    };
-    const recorder = { facts: async () => ({}), record };
-    const save = saveSnapshot({ ...parts, recorder }, request, quiet, interrupt.signal);
-    if (done) expect((await save).created).toHaveLength(2);
-    else {
-      await expect(save).rejects.toMatchObject({
-        code: 'aborted',
-        message: 'Interrupted while the records were made',
-        why: `whole for certain: file:///snapshots/${name}, s3://b/${name}`,
-      });
-    }
   });
 });

@@ -1,11 +1,8 @@
-import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
-import { IntegrityCheck } from './integrity.ts';
-import { interruptedSave } from './interrupted-save.ts';
+import { asError, isSnapshotError, orAborted, SnapshotError } from '../errors.ts';
 import { memberComplaints } from './member-complaints.ts';
-import { buildSnapshotName, snapshotTime, uncompressedName } from './naming.ts';
+import { buildSnapshotName, snapshotTime } from './naming.ts';
 import type {
   Clock,
-  NewSnapshot,
   SnapshotDraft,
   SnapshotFolder,
   SnapshotRecorder,
@@ -14,7 +11,10 @@ import type {
   SnapshotStream,
   StoredSnapshot,
 } from './ports.ts';
+import { SaveLedger, type SnapshotIdentity } from './save-ledger.ts';
 import type { S3Location, Snapshot, SnapshotFacts } from './snapshot.ts';
+import { streamToDraft } from './stream-to-draft.ts';
+import { uploadBeside } from './upload-beside.ts';
 
 export interface SaveProgress {
   readonly store: 'local' | 's3';
@@ -46,7 +46,7 @@ export interface SaveParts {
   readonly remote: RemoteStore | undefined;
   readonly recorder: SnapshotRecorder | undefined;
   /** First 12 hex digits of the SHA-256 of the server token's password; undefined where there is no token. */
-  readonly tokenHash: () => Promise<string | undefined>;
+  readonly tokenHash: (signal: AbortSignal) => Promise<string | undefined>;
   readonly compress: Compressor | undefined;
   readonly clock: Clock;
 }
@@ -68,8 +68,8 @@ export interface SaveRequest {
 }
 
 /**
- * Takes one snapshot: etcd → proof → disk, with the upload following the growing file, then the records.
- * The folder is locked for the time of it, and leftovers of dead saves of this node are removed first.
+ * Takes one snapshot: etcd → proof → disk, with the upload following the growing file, and a record of each copy as soon as it
+ * stands. The folder is locked for the time of it, and leftovers of dead saves of this node are removed.
  * @throws SnapshotError when there is no copy anywhere (nothing half-made stays), or `aborted`
  */
 export async function saveSnapshot(
@@ -82,51 +82,89 @@ export async function saveSnapshot(
   const compressed = parts.compress !== undefined;
   const name = buildSnapshotName({ base: request.base, nodeName: request.nodeName, createdAt, compressed });
   const identity = { name, nodeName: request.nodeName, createdAt, compressed };
-
-  await using lock = await parts.folder.lock(signal);
-  void lock;
-  const warnings: Error[] = [];
-  const facts = gatherFacts(parts, warnings, signal);
-  await parts.folder.sweep(signal);
-  warnings.push(...(await refuseUnfit(parts.source, signal)));
-
-  const failed = (location: Snapshot['location'], error: Error): Snapshot => ({
-    ...identity,
-    size: 0,
-    location,
-    failure: { time: createdAt, message: describe(error) },
-  });
-  const records: Snapshot[] = [];
-  const failures: SnapshotError[] = [];
+  const ledger = new SaveLedger(identity, parts.recorder, signal);
   try {
-    const { local, upload } = await streamToDisk(parts, identity, facts, onProgress, signal);
-    if (local instanceof Error) {
-      failures.push(asSnapshotError(local));
-      records.push(failed({ store: 'local', path: '' }, local));
-    } else {
-      warnings.push(...local.warnings);
-      records.push(local.snapshot);
-    }
-    const remote = await upload;
-    if (signal.aborted && remote.error !== undefined) throw interruptedSave(records, 'upload', signal);
-    if (remote.stored !== undefined) {
-      warnings.push(...remote.stored.warnings);
-      records.push(remote.stored.snapshot);
-    } else if (remote.error !== undefined && parts.remote !== undefined) {
-      failures.push(remote.error);
-      const location = parts.remote.location(remote.opened ? name : '');
-      if (location !== undefined) records.push(failed(location, remote.error));
-    }
-    warnings.push(...remote.warnings);
+    await using lock = await parts.folder.lock(signal);
+    void lock;
+    await takeCopies({ parts, identity, ledger, onProgress, signal });
+    return await ledger.result();
   } catch (error) {
-    const failure = asError(error);
-    if (!signal.aborted) await publish(parts, [failed({ store: 'local', path: '' }, failure)], signal);
-    throw failure;
+    throw await ledger.givenUp(asError(error));
   }
-  const unpublished = await publish(parts, records, signal);
-  if (signal.aborted && unpublished.length > 0) throw interruptedSave(records, 'records', signal);
-  warnings.push(...unpublished);
-  return { created: records.filter((record) => record.failure === undefined), failures, warnings };
+}
+
+interface Save {
+  readonly parts: SaveParts;
+  readonly identity: SnapshotIdentity;
+  readonly ledger: SaveLedger;
+  readonly onProgress: (progress: SaveProgress) => void;
+  readonly signal: AbortSignal;
+}
+
+/** @throws SnapshotError when there is no copy */
+async function takeCopies(save: Save): Promise<void> {
+  const { parts, identity, ledger, signal } = save;
+  const facts = gatherFacts(parts, ledger, signal);
+  await ledger.attempt(() => parts.folder.sweep(signal));
+  ledger.warn(...(await refuseUnfit(parts.source, signal)));
+  const lost = new AbortController();
+  try {
+    const stream = await parts.source.open(AbortSignal.any([signal, lost.signal]));
+    const expectedSize = parts.compress?.maxSize(stream.size) ?? stream.size;
+    const draft = await parts.folder.create({ ...identity, expectedSize });
+    try {
+      await keepCopies(save, stream, draft, facts, lost);
+    } finally {
+      await ledger.attempt(() => draft[Symbol.asyncDispose]());
+    }
+  } catch (error) {
+    lost.abort(error);
+    throw error;
+  }
+}
+
+/** @param lost aborted as soon as there is no hope of a whole snapshot @throws SnapshotError when there is no copy */
+async function keepCopies(
+  { parts, identity, ledger, onProgress, signal }: Save,
+  stream: SnapshotStream,
+  draft: SnapshotDraft,
+  facts: Promise<SnapshotFacts>,
+  lost: AbortController,
+): Promise<void> {
+  const whileHope = AbortSignal.any([signal, lost.signal]);
+  const tell = (bytes: number) => onProgress({ store: 's3', bytes, total: draft.expectedSize });
+  const upload = uploadBeside(
+    parts.remote,
+    { ...identity, bytes: draft, facts, onProgress: tell },
+    whileHope,
+  );
+  let isProven = false;
+  const keepFile = async (): Promise<StoredSnapshot> => {
+    await streamToDraft(stream, draft, { ...identity, compress: parts.compress }, onProgress, whileHope);
+    isProven = true;
+    return draft.commit(await orAborted(facts, signal), signal);
+  };
+  const local = await keepFile().catch(asError);
+  if (local instanceof Error) {
+    // What can never be whole is of no use to anybody; what is proven may still become a copy on S3.
+    if (!isProven) lost.abort(local);
+    await ledger.attempt(() => draft.discard(local));
+  } else {
+    ledger.stored(local);
+  }
+  const remote = await upload;
+  if (local instanceof Error) {
+    if (!isProven) throw local;
+    ledger.failed({ store: 'local', path: '' }, asSnapshotError(local));
+  }
+  if (remote.stored !== undefined) {
+    ledger.stored(remote.stored);
+    // Only now: an S3 that is away would be waited for twice, and tidying up must not come before the backup.
+    await ledger.attempt(() => remote.sweep(signal));
+    return;
+  }
+  if (remote.error !== undefined) ledger.failed(remote.location, asSnapshotError(remote.error));
+  if (local instanceof Error) throw local;
 }
 
 /** Returns what is wrong with the member but does not matter that much. @throws SnapshotError `learner`, or why it does not answer */
@@ -144,146 +182,22 @@ async function refuseUnfit(source: SnapshotSource, signal: AbortSignal): Promise
   );
 }
 
-async function gatherFacts(parts: SaveParts, warnings: Error[], signal: AbortSignal): Promise<SnapshotFacts> {
+async function gatherFacts(
+  parts: SaveParts,
+  ledger: SaveLedger,
+  signal: AbortSignal,
+): Promise<SnapshotFacts> {
   const ofCluster = parts.recorder?.facts(signal) ?? Promise.resolve({});
   try {
-    const tokenHash = await parts.tokenHash();
+    const tokenHash = await parts.tokenHash(signal);
     return { ...(await ofCluster), ...(tokenHash === undefined ? {} : { tokenHash }) };
   } catch (error) {
-    warnings.push(asError(error));
+    ledger.warn(asError(error));
     return await ofCluster;
   }
 }
 
-interface UploadOutcome {
-  readonly stored?: StoredSnapshot;
-  readonly error?: SnapshotError;
-  /** Whether the store could be opened at all. */
-  readonly opened: boolean;
-  readonly warnings: readonly Error[];
-}
-
-async function streamToDisk(
-  parts: SaveParts,
-  identity: Omit<NewSnapshot, 'expectedSize'>,
-  facts: Promise<SnapshotFacts>,
-  onProgress: (progress: SaveProgress) => void,
-  signal: AbortSignal,
-): Promise<{ local: StoredSnapshot | Error; upload: Promise<UploadOutcome> }> {
-  const work = new AbortController();
-  const inner = AbortSignal.any([signal, work.signal]);
-  const stream = await parts.source.open(inner);
-  const expectedSize = parts.compress?.maxSize(stream.size) ?? stream.size;
-  const draft = await parts.folder.create({ ...identity, expectedSize }).catch((error: unknown) => {
-    work.abort(error);
-    throw error;
-  });
-  const upload = startUpload(parts, identity, draft, facts, onProgress, signal);
-  try {
-    const checked = proveWhileReading(stream, onProgress);
-    const bytes =
-      parts.compress?.zip(
-        checked,
-        { name: uncompressedName(identity.name), mtime: identity.createdAt, expectedSize: stream.size },
-        inner,
-      ) ?? checked;
-    await pour(bytes, draft);
-    draft.prove();
-    const local = await draft.commit(await facts);
-    return { local, upload: disposing(upload, draft) };
-  } catch (error) {
-    work.abort(error);
-    await draft.discard(asError(error));
-    await upload;
-    await draft[Symbol.asyncDispose]();
-    // The disk may fail when the bytes are proven and already safe on S3: then that copy counts.
-    if ((await upload).stored === undefined) throw error;
-    return { local: asError(error), upload };
-  }
-}
-
-/** The upload reads the draft even after it has its name. */
-async function disposing(upload: Promise<UploadOutcome>, draft: AsyncDisposable): Promise<UploadOutcome> {
-  await using _disposed = draft;
-  return await upload;
-}
-
-/** Passes the bytes on and throws at the end, before the consumer sees one, unless they are a whole snapshot. */
-async function* proveWhileReading(
-  stream: SnapshotStream,
-  onProgress: (progress: SaveProgress) => void,
-): AsyncGenerator<readonly Uint8Array[]> {
-  const check = new IntegrityCheck();
-  for await (const batch of stream) {
-    check.update(batch);
-    yield batch;
-    onProgress({ store: 'local', bytes: check.bytes, total: stream.size });
-  }
-  check.finish(stream.size);
-}
-
-/** Writes one batch while the next one is received and hashed. */
-async function pour(bytes: AsyncIterable<readonly Uint8Array[]>, draft: SnapshotDraft): Promise<void> {
-  const batches = bytes[Symbol.asyncIterator]();
-  let current = await batches.next();
-  while (current.done !== true) {
-    const [next] = await Promise.all([batches.next(), draft.write(current.value)]);
-    current = next;
-  }
-}
-
-/** Never rejects: the copy on disk does not depend on it. */
-async function startUpload(
-  parts: SaveParts,
-  identity: Omit<NewSnapshot, 'expectedSize'>,
-  bytes: SnapshotDraft,
-  facts: Promise<SnapshotFacts>,
-  onProgress: (progress: SaveProgress) => void,
-  signal: AbortSignal,
-): Promise<UploadOutcome> {
-  if (parts.remote === undefined) return { opened: false, warnings: [] };
-  const warnings: Error[] = [];
-  let opened = false;
-  try {
-    const store = await parts.remote.open(signal);
-    opened = true;
-    await store.sweep(signal).catch((error: unknown) => warnings.push(asError(error)));
-    const stored = await store.put(
-      {
-        ...identity,
-        bytes,
-        facts,
-        onProgress: (done) => onProgress({ store: 's3', bytes: done, total: bytes.expectedSize }),
-      },
-      signal,
-    );
-    return { stored, opened, warnings };
-  } catch (error) {
-    return { error: asSnapshotError(error), opened, warnings };
-  }
-}
-
-/** Publishes what became of the save; the snapshot stands whatever becomes of the records. */
-async function publish(
-  parts: SaveParts,
-  records: readonly Snapshot[],
-  signal: AbortSignal,
-): Promise<Error[]> {
-  const { recorder } = parts;
-  if (recorder === undefined) return [];
-  const outcomes = await Promise.allSettled(records.map((record) => recorder.record(record, signal)));
-  return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [asError(outcome.reason)] : []));
-}
-
-function asSnapshotError(error: unknown): SnapshotError {
+function asSnapshotError(error: Error): SnapshotError {
   if (isSnapshotError(error)) return error;
-  return new SnapshotError('io', 'The copy could not be finished', {
-    cause: asError(error),
-    retryable: true,
-  });
-}
-
-/** One line for the status of a record. */
-function describe(error: Error): string {
-  return isSnapshotError(error) && error.why !== undefined ? `${error.message}: ${error.why}` : error.message;
+  return new SnapshotError('io', 'The copy could not be finished', { cause: error, retryable: true });
 }

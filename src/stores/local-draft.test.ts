@@ -6,6 +6,7 @@ import { bareDisk } from '../../test/support/small-disk.ts';
 import { emptyFolder, modeOf, name, newSnapshot } from '../../test/support/snapshot-folder.ts';
 import { bytesOf, collect, snapshotBytes, uploadOf } from '../../test/support/store-contract.ts';
 import { SnapshotError } from '../errors.ts';
+import { diskCalls } from './atomic-write.ts';
 import { openDraft } from './local-draft.ts';
 
 const never = new AbortController().signal;
@@ -22,7 +23,7 @@ describe('a draft', () => {
     expect(temporary).toMatch(/^\.on-demand-node-1-1730308816\.[0-9a-f]{16}\.part$/);
     expect(await modeOf(join(place.dir, temporary ?? ''))).toBe('600');
     expect(await place.store.list(never)).toEqual([]);
-    const { snapshot } = await draft.commit({ metadata: { a: 'b' }, tokenHash: '2bb80d537b1d' });
+    const { snapshot } = await draft.commit({ metadata: { a: 'b' }, tokenHash: '2bb80d537b1d' }, never);
     expect(snapshot).toMatchObject({ size: 1056, tokenHash: '2bb80d537b1d', metadata: { a: 'b' } });
     expect(await readdir(place.dir)).toEqual([name]);
     const sidecar = join(place.scratch.path, '.metadata', name);
@@ -46,7 +47,7 @@ describe('a draft', () => {
     draft.prove();
     expect(await toTheEnd).toBe(bytes.length - 2000);
     expect(await draft.proven).toBe(bytes.length);
-    await draft.commit({});
+    await draft.commit({}, never);
     await place.store.remove(name, never);
     expect(await draft.read(rest, 0, never)).toBe(bytes.length);
     expect(rest.equals(bytes)).toBe(true);
@@ -70,7 +71,7 @@ describe('a draft', () => {
       code: 'corrupt',
       why: expect.stringContaining('others than were written'),
     });
-    await expect(draft.commit({})).rejects.toMatchObject({ code: 'corrupt' });
+    await expect(draft.commit({}, never)).rejects.toMatchObject({ code: 'corrupt' });
   });
 
   it('is synced before it has its name, and its name before it counts', async () => {
@@ -81,7 +82,7 @@ describe('a draft', () => {
     diary.length = 0;
     await draft.write([snapshotBytes(2)]);
     draft.prove();
-    await draft.commit({});
+    await draft.commit({}, never);
     const temporary = `.${name}.*.part`;
     expect(diary).toEqual([
       `write ${temporary}`,
@@ -92,6 +93,47 @@ describe('a draft', () => {
     ]);
   });
 
+  it('goes to its disk while it is written, not only at its end', async () => {
+    await using place = await emptyFolder();
+    const synced = Promise.withResolvers<void>();
+    const open: typeof diskCalls.open = async (...args) => {
+      const file = await diskCalls.open(...args);
+      return Object.assign(file, { datasync: async () => synced.resolve() });
+    };
+    await using draft = await openDraft(join(place.dir, name), newSnapshot(), noSidecar, {
+      ...diskCalls,
+      open,
+    });
+    const mebibyte = Buffer.alloc(1024 * 1024);
+    for (let written = 0; written < 64; written += 1) await draft.write([mebibyte]);
+    await synced.promise;
+  });
+
+  it('never gets its name when the signal fires in a sync that hangs, and nobody waits for that disk', async () => {
+    await using place = await emptyFolder();
+    const abort = new AbortController();
+    const hangs = new Promise<never>(() => undefined);
+    let close: (() => Promise<void>) | undefined;
+    const open: typeof diskCalls.open = async (...args) => {
+      const file = await diskCalls.open(...args);
+      close = file.close.bind(file);
+      const sync = () => {
+        abort.abort();
+        return hangs;
+      };
+      return Object.assign(file, { sync, close: () => hangs });
+    };
+    {
+      const calls = { ...diskCalls, open };
+      await using draft = await openDraft(join(place.dir, name), newSnapshot(), noSidecar, calls);
+      await draft.write([snapshotBytes(2)]);
+      draft.prove();
+      await expect(draft.commit({}, abort.signal)).rejects.toMatchObject({ code: 'aborted' });
+    }
+    expect(await readdir(place.dir)).toEqual([]);
+    await close?.();
+  });
+
   it('never gets its name when somebody has cut the file', async () => {
     await using place = await emptyFolder();
     await using draft = await place.store.create(newSnapshot());
@@ -99,7 +141,7 @@ describe('a draft', () => {
     draft.prove();
     const [temporary] = await readdir(place.dir);
     await truncate(join(place.dir, temporary ?? ''), 1000);
-    await expect(draft.commit({})).rejects.toMatchObject({
+    await expect(draft.commit({}, never)).rejects.toMatchObject({
       code: 'corrupt',
       why: 'it has 1000 bytes, and 1056 were written',
     });
@@ -116,7 +158,7 @@ describe('a draft', () => {
     await using draft = await openDraft(join(place.dir, name), newSnapshot(), noSidecar, calls);
     await draft.write([bytes]);
     draft.prove();
-    const failure: unknown = await draft.commit({}).catch((error: unknown) => error);
+    const failure: unknown = await draft.commit({}, never).catch((error: unknown) => error);
     expect(failure).toMatchObject({ code: 'disk-full' });
     await draft.discard(new Error('disk full'));
     expect(await readdir(place.dir)).toEqual([]);
@@ -124,7 +166,7 @@ describe('a draft', () => {
     const read = Buffer.alloc(bytes.length + 1);
     expect(await draft.read(read, 0, never)).toBe(bytes.length);
     expect(read.subarray(0, -1).equals(bytes)).toBe(true);
-    await expect(draft.commit({})).rejects.toThrow('discarded');
+    await expect(draft.commit({}, never)).rejects.toThrow('discarded');
   });
 
   it('is refused before a byte is written when its name is taken', async () => {
@@ -196,7 +238,7 @@ describe('a draft', () => {
     await draft.write([snapshotBytes(2)]);
     draft.prove();
     await writeFile(join(place.dir, name), 'other');
-    await expect(draft.commit({})).rejects.toMatchObject({ code: 'exists' });
+    await expect(draft.commit({}, never)).rejects.toMatchObject({ code: 'exists' });
     expect(await readFile(join(place.dir, name), 'utf8')).toBe('other');
   });
 

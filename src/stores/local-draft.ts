@@ -5,6 +5,7 @@ import type { NewSnapshot, SnapshotDraft, StoredSnapshot } from '../snapshot/por
 import type { SnapshotFacts } from '../snapshot/snapshot.ts';
 import { diskCalls, temporaryPath } from './atomic-write.ts';
 import { diskError, lacks } from './disk-errors.ts';
+import { SteadySync } from './steady-sync.ts';
 import { WrittenSums } from './written-sums.ts';
 
 /** Writes what belongs beside a snapshot. @throws system errors */
@@ -55,6 +56,7 @@ class LocalDraft implements SnapshotDraft {
   readonly #calls: typeof diskCalls;
   readonly #proof = Promise.withResolvers<number>();
   readonly #sums = new WrittenSums();
+  readonly #sync: SteadySync;
   #written = 0;
   #state: 'writing' | 'proven' | 'committed' | 'discarded' = 'writing';
   #failure: Error | undefined;
@@ -75,6 +77,7 @@ class LocalDraft implements SnapshotDraft {
     calls: typeof diskCalls,
   ) {
     this.#file = file;
+    this.#sync = new SteadySync(file);
     this.#temporary = temporary;
     this.#path = path;
     this.#snapshot = snapshot;
@@ -94,6 +97,7 @@ class LocalDraft implements SnapshotDraft {
         const { bytesWritten } = await this.#file.writev(rest, this.#written);
         for (const chunk of before(rest, bytesWritten)) this.#sums.add(chunk);
         this.#written += bytesWritten;
+        this.#sync.wrote(bytesWritten);
         rest = after(rest, bytesWritten);
         this.#tell();
       }
@@ -129,10 +133,10 @@ class LocalDraft implements SnapshotDraft {
     this.#tell();
   }
 
-  async commit(facts: SnapshotFacts): Promise<StoredSnapshot> {
+  async commit(facts: SnapshotFacts, signal: AbortSignal): Promise<StoredSnapshot> {
     this.#assert('proven');
     try {
-      await this.#giveName();
+      await this.#giveName(signal);
     } catch (error) {
       throw await this.#diskError(`Cannot finish ${this.#path}`, error);
     }
@@ -157,7 +161,9 @@ class LocalDraft implements SnapshotDraft {
     }
     this.#state = 'discarded';
     this.#tell();
-    await rm(this.#temporary, { force: true });
+    await rm(this.#temporary, { force: true }).catch(async (error: unknown) => {
+      throw await this.#diskError(`Cannot remove ${this.#temporary}`, error);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -169,7 +175,7 @@ class LocalDraft implements SnapshotDraft {
     }
   }
 
-  async #giveName(): Promise<void> {
+  async #giveName(signal: AbortSignal): Promise<void> {
     if (this.#spoilt !== undefined) throw this.#spoilt;
     const { size } = await this.#file.stat();
     if (size !== this.#written) {
@@ -178,7 +184,7 @@ class LocalDraft implements SnapshotDraft {
         hint: 'Find out who else writes to the snapshot folder.',
       });
     }
-    await this.#file.sync();
+    await this.#sync.finish(signal);
     // Unlike a rename, a link never replaces a file.
     await this.#calls.link(this.#temporary, this.#path).catch((error: unknown) => {
       throw systemCode(error) === 'EEXIST' ? taken(this.#path, error) : error;
@@ -187,7 +193,7 @@ class LocalDraft implements SnapshotDraft {
       await this.#calls.unlink(this.#temporary);
       await this.#calls.syncFolder(dirname(this.#path));
     } catch (error) {
-      await rm(this.#path, { force: true });
+      await Promise.allSettled([rm(this.#path, { force: true })]);
       throw error;
     }
     this.#state = 'committed';
@@ -211,7 +217,9 @@ class LocalDraft implements SnapshotDraft {
   async #closeWhenUnused(): Promise<void> {
     if (!this.#disposed || this.#reads > 0) return;
     this.#closed ??= this.#file.close();
-    await this.#closed;
+    // A disk that is slow to sync has been given up on; so is the end of it.
+    if (this.#sync.busy) void Promise.allSettled([this.#closed]);
+    else await this.#closed;
   }
 
   /** That the state has another name is a mistake of the caller, not of the disk. */

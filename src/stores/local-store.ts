@@ -176,7 +176,7 @@ async function copy(
   draft.prove();
   const facts = await upload.facts;
   if (signal.aborted) throw abortError(signal);
-  return draft.commit(facts);
+  return draft.commit(facts, signal);
 }
 
 async function* readRange(

@@ -7,7 +7,6 @@ import { noteUpload } from '../../src/stores/s3-journal.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
-import { sleep } from '../support/processes.ts';
 import { openUploadsOf, until } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
@@ -124,18 +123,6 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
     await expect(store.list(never)).rejects.toMatchObject({ code: 'timeout' });
     front.setRule(() => undefined);
     await nothingLeft('long');
-  });
-
-  it('waiting for bytes that are not written yet is neither a stall nor counted before the first request', async () => {
-    const settings = { ...s3.settings(BUCKET, 'patient'), timeoutMs: 1_000 };
-    const store = createS3Store(settings, { ...quick, stallMs: 200 });
-    const bytes = new GrowingBytes(someBytes(11 * MIB));
-    const done = store.put(uploadOf(NAME, bytes), never);
-    await sleep(1_200);
-    bytes.grow(11 * MIB);
-    await sleep(400);
-    bytes.prove();
-    expect((await done).snapshot.size).toBe(11 * MIB);
   });
 
   it('an abort while everything hangs ends at once', async () => {

@@ -5,8 +5,7 @@ import type { S3Settings } from '../../src/config/types.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, someBytes } from '../support/growing-bytes.ts';
-import { sleep } from '../support/processes.ts';
-import { openUploadsOf, until } from '../support/s3-looks.ts';
+import { openUploadsOf } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { uploadOf } from '../support/store-contract.ts';
@@ -65,20 +64,6 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
   const through = (front: FaultFront, folder: string): S3Settings => ({
     ...s3.settings(BUCKET, folder),
     endpoint: front.endpoint,
-  });
-
-  it('a snapshot that grows slower than --s3-timeout is waited for, before and after its last byte', async () => {
-    const store = createS3Store({ ...s3.settings(BUCKET, 'slow'), timeoutMs: 1_000 }, quick);
-    const bytes = new GrowingBytes(someBytes(16 * MIB));
-    const taken: number[] = [];
-    const done = store.put(uploadOf(NAME, bytes, { onProgress: (count) => taken.push(count) }), never);
-    bytes.grow(11 * MIB);
-    await until(() => taken.at(-1) === 10 * MIB);
-    await sleep(1_200);
-    bytes.grow(5 * MIB);
-    await sleep(1_200);
-    bytes.prove();
-    expect((await done).snapshot.size).toBe(16 * MIB);
   });
 
   it('a part that hangs while the snapshot still grows ends the upload', async () => {

@@ -14,6 +14,8 @@ export interface Lies {
   readonly shows?: (etag: string) => string;
   /** Default true: it has none then. */
   readonly mayListUploads?: boolean;
+  /** The part that it never says a word about. */
+  readonly silentAt?: number;
 }
 
 export interface ScriptedS3 extends AsyncDisposable {
@@ -59,6 +61,7 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         return;
       case 'PUT partNumber uploadId': {
         diary.push(`part ${part}`);
+        if (Number(part) === lies.silentAt) return;
         const kept = take(request, body);
         parts.set(Number(part), kept);
         response.writeHead(200, { etag: etagOf(kept), ...extra }).end();
