@@ -59,10 +59,10 @@ export async function beginUpload(
   const operation = 'CreateMultipartUpload';
   const { UploadId } = await s3.call(operation, plan.doing, signal, (client, options) =>
     client.send(new CreateMultipartUploadCommand(input), options).catch((error: unknown) => {
+      const neverSent = NEVER_SENT.includes(systemCode(error) ?? '');
       const refused = isSnapshotError(s3.translate(error, operation, plan.doing), ...REFUSED);
-      const nothingBegun = refused || NEVER_SENT.includes(systemCode(error) ?? '');
-      // Whoever stops waiting knows nothing, whatever the SDK calls it.
-      if (signal.aborted || !nothingBegun) onDoubt();
+      // Whoever stops waiting for an answer does not know it, whatever the SDK calls that.
+      if (!neverSent && (signal.aborted || !refused)) onDoubt();
       throw error;
     }),
   );
