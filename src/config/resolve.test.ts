@@ -192,6 +192,7 @@ describe('resolveConfig', () => {
     [['--s3-storage-class=A B'], 'is no storage class'],
     [['--s3-acl=public-read'], 'is not one of private'],
     [['--s3-tags=a'], 'is no tag'],
+    [['--s3-tags=a=b&c'], 'is no tag'],
     [['--s3-tags=a=1,a=2'], 'is there twice'],
     [[`--s3-tags=${Array.from({ length: 11 }, (_, at) => `t${at}=`).join(',')}`], '11 tags'],
     [['--s3-folder=a/../b'], 'means another folder'],

@@ -7,6 +7,7 @@ const SSE_C_KEY_BYTES = 32;
 const MOST_TAGS = 10;
 const LONGEST_TAG_KEY = 128;
 const LONGEST_TAG_VALUE = 256;
+const TAG_LETTERS = /^[\p{L}\p{Z}\p{N}_.:/=+@-]*$/u;
 
 /** Encryption by the server. What does not fit together is added to `problems`. */
 export function encryptionOf(
@@ -71,7 +72,7 @@ function tagsOf(text: string, { name, shown }: Wording, problems: Problem[]): Re
   for (const item of text.split(',').filter((part) => part.trim() !== '')) {
     const [, key = '', value = ''] = /^([^=]*)=(.*)$/s.exec(item.trim()) ?? [];
     const fits = key !== '' && key.length <= LONGEST_TAG_KEY && value.length <= LONGEST_TAG_VALUE;
-    if (!fits || tags.has(key) || /\p{Cc}/u.test(item)) {
+    if (!fits || tags.has(key) || !TAG_LETTERS.test(item)) {
       const why = tags.has(key) ? 'is there twice' : 'is no tag';
       problems.push({ what: `${flag}${shown(item)} ${why}`, cure: 'write key=value,key=value' });
     }

@@ -4,7 +4,7 @@ import type { S3Settings } from '../config/types.ts';
 import { abortError, isSnapshotError, orAborted, SnapshotError } from '../errors.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import { fromS3Error } from './s3-errors.ts';
-import { readFailure } from './s3-failure.ts';
+import { readFailure, refusesKeys } from './s3-failure.ts';
 import { type Timed, timedBy } from './s3-operation-clock.ts';
 import { openRoute, openSession, type S3Session } from './s3-session.ts';
 
@@ -79,8 +79,8 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
       return true;
     }
     const now = clock.now().getTime();
-    const refused = failure.status === 401 || failure.status === 403 || /^Expired|^Token/.test(failure.name);
-    if (!refused || settings.keys !== undefined || now - renewedAt < RENEW_AGAIN_MS) return false;
+    if (!refusesKeys(failure) || settings.keys !== undefined) return false;
+    if (now - renewedAt < RENEW_AGAIN_MS) return false;
     renewedAt = now;
     session = openSession(settings, route, used.region, env);
     return true;

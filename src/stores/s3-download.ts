@@ -4,6 +4,7 @@ import type { ByteRange } from '../snapshot/ports.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { assertBucket, headObject, type ObjectHead } from './s3-list.ts';
+import { readCall } from './s3-read.ts';
 
 interface Body extends AsyncIterable<Uint8Array> {
   destroy(error?: Error): unknown;
@@ -94,8 +95,8 @@ async function request(
   };
   try {
     const { Body: body } = await s3.timed(wanted.doing, signal, (inner) =>
-      s3.call('GetObject', wanted.doing, inner, (client, options) =>
-        client.send(new GetObjectCommand(input), options),
+      readCall(s3, 'GetObject', wanted.doing, inner, (client, options, customerKey) =>
+        client.send(new GetObjectCommand({ ...customerKey, ...input }), options),
       ),
     );
     if (isBody(body)) return body;

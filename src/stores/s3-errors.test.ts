@@ -36,6 +36,7 @@ describe('fromS3Error', () => {
     ['InvalidAccessKeyId', 403, 'unauthenticated', false, /--s3-access-key/],
     ['SignatureDoesNotMatch', 403, 'unauthenticated', false, /--s3-secret-key/],
     ['ExpiredToken', 400, 'unauthenticated', false, /--s3-session-token/],
+    ['InvalidToken', 400, 'unauthenticated', false, /belongs to the keys/],
     ['AccessDenied', 403, 'forbidden', false, /Allow ListObjectsV2 in bucket backups/],
     ['NoSuchBucket', 404, 'not-found', false, /--s3-bucket.*never made/],
     ['NoSuchKey', 404, 'not-found', false, /--s3-folder/],
@@ -45,6 +46,9 @@ describe('fromS3Error', () => {
     ['TimeoutError', undefined, 'timeout', true, /--s3-timeout/],
     ['BadDigest', 400, 'corrupt', true, /proxies/],
     ['XAmzContentSHA256Mismatch', 400, 'corrupt', true, /proxies/],
+    ['InvalidTag', 400, 'usage', false, /--s3-tags/],
+    ['InvalidStorageClass', 400, 'usage', false, /--s3-storage-class/],
+    ['AccessControlListNotSupported', 400, 'usage', false, /--s3-acl/],
     ['InvalidBucketName', 400, 'usage', false, /--s3-bucket/],
     // Answers without a body tell only a status.
     ['UnknownError', 403, 'forbidden', false, /--s3-access-key/],
@@ -53,7 +57,7 @@ describe('fromS3Error', () => {
     ['UnknownError', 429, 'unavailable', true, /later/],
     ['UnknownError', 502, 'unavailable', true, /later/],
     ['UnknownError', 301, 'usage', false, /--s3-region/],
-    ['UnknownError', 400, 'protocol', false, /--s3-insecure/],
+    ['UnknownError', 400, 'protocol', false, /--s3-sse-c-key/],
     ['SomethingNew', 409, 'protocol', false, /--debug/],
     // An unknown answer must not pass for "there is no such object".
     ['SomethingNew', 404, 'protocol', false, /--debug/],
@@ -145,6 +149,11 @@ describe('fromS3Error', () => {
     expect(inspect(error, { depth: 9, showHidden: true })).not.toMatch(/Signature|AKIA/);
     expect(isS3Error(error, 'AccessDenied')).toBe(true);
     expect(isS3Error(error, 'NoSuchUpload')).toBe(false);
+  });
+
+  it('takes a bad request over plain http for a server that speaks TLS', () => {
+    const error = fromS3Error(sdkError('UnknownError', 400), { ...call, insecure: true });
+    expect(error.hint).toContain('--s3-insecure');
   });
 
   it('leaves our own errors alone', () => {

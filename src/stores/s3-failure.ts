@@ -17,6 +17,17 @@ export function isS3Error(error: unknown, ...names: readonly string[]): boolean 
   return cause instanceof Error && names.includes(cause.name);
 }
 
+/** Whether the server took the request for a bad one. To HEAD it cannot say more. */
+export function isBadRequest(error: unknown): boolean {
+  return field(asError(error).cause, 'status') === 400;
+}
+
+/** Whether the keys are what the server does not like: then newer ones may do. */
+export function refusesKeys({ name, status }: Failure): boolean {
+  if (name === 'RequestTimeTooSkewed') return false;
+  return status === 401 || status === 403 || /^(?:Expired|Invalid)Token|^TokenRefreshRequired$/.test(name);
+}
+
 /** Reads what the SDK's error tells. */
 export function readFailure(error: unknown): Failure {
   const metadata = field(error, '$metadata');

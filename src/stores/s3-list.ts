@@ -1,11 +1,12 @@
 import { HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../config/types.ts';
-import { isSnapshotError } from '../errors.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { S3Connection } from './s3-client.ts';
 import { folderPrefix, s3Location, s3Url } from './s3-keys.ts';
 import { fromUserMetadata } from './s3-metadata.ts';
+import { readCall } from './s3-read.ts';
 
 export interface ObjectHead {
   readonly size: number;
@@ -22,6 +23,7 @@ export async function listObjects(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, number>> {
   const found = new Map<string, number>();
+  const seen = new Set<string>();
   let token: string | undefined;
   do {
     const input = {
@@ -34,12 +36,32 @@ export async function listObjects(
     const page = await s3.call('ListObjectsV2', doing, signal, (client, options) =>
       client.send(new ListObjectsV2Command(input), options),
     );
+    if (page.IsTruncated === undefined && page.Name === undefined) throw noListing(s3, doing);
     for (const { Key, Size } of page.Contents ?? []) {
       if (Key !== undefined) found.set(Key, Size ?? 0);
     }
-    token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+    const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+    if (next !== undefined && seen.has(next)) throw goesInCircles(s3, doing);
+    seen.add(next ?? '');
+    token = next;
   } while (token !== undefined);
   return found;
+}
+
+/** Whatever answers 200 with a page of its own must not pass for an empty folder. */
+function noListing(s3: S3Connection, doing: string): SnapshotError {
+  return new SnapshotError('protocol', doing, {
+    why: `what ${s3.settings.endpoint} answered is no listing of a bucket`,
+    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
+  });
+}
+
+/** A listing that comes back to where it was would never end. */
+export function goesInCircles(s3: S3Connection, doing: string): SnapshotError {
+  return new SnapshotError('protocol', doing, {
+    why: `${s3.settings.endpoint} lists the same page again and again`,
+    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
+  });
 }
 
 /** What an object says of itself, or undefined when it is not there. */
@@ -50,8 +72,8 @@ export async function headObject(
   signal: AbortSignal,
 ): Promise<ObjectHead | undefined> {
   try {
-    const head = await s3.call('HeadObject', doing, signal, (client, options) =>
-      client.send(new HeadObjectCommand({ Bucket: s3.settings.bucket, Key: key }), options),
+    const head = await readCall(s3, 'HeadObject', doing, signal, (client, options, customerKey) =>
+      client.send(new HeadObjectCommand({ ...customerKey, Bucket: s3.settings.bucket, Key: key }), options),
     );
     return {
       size: head.ContentLength ?? 0,

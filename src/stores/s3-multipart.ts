@@ -11,6 +11,8 @@ import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
+import { goesInCircles } from './s3-list.ts';
+import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 
 export interface OpenUpload {
   readonly key: string;
@@ -46,6 +48,7 @@ export async function beginUpload(
   signal: AbortSignal,
 ): Promise<string> {
   const input = {
+    ...creationOf(s3.settings),
     Bucket: s3.settings.bucket,
     Key: plan.key,
     ContentType: plan.contentType,
@@ -76,7 +79,12 @@ export async function completeUpload(
   Parts: readonly CompletedPart[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId };
+  const target = {
+    ...customerKeyOf(s3.settings),
+    Bucket: s3.settings.bucket,
+    Key: plan.key,
+    UploadId,
+  };
   try {
     const { ETag } = await s3.call('CompleteMultipartUpload', plan.doing, signal, (client, options) =>
       client.send(
@@ -86,10 +94,12 @@ export async function completeUpload(
     );
     return ETag;
   } catch (error) {
+    if (!isS3Error(error, 'NoSuchUpload')) throw error;
     // The first try may have done it and only its answer got lost: then the object is there, and the caller compares it.
-    const etag = isS3Error(error, 'NoSuchUpload') ? etagOfParts(Parts) : undefined;
+    const etag = etagOfParts(Parts);
     if (etag === undefined) throw error;
-    return etag;
+    // Under a key that is not the server's own, ETags are no sums of the bytes; then the size has to do.
+    return ['sse-kms', 'sse-c'].includes(s3.settings.encryption.kind) ? undefined : etag;
   }
 }
 
@@ -136,6 +146,7 @@ export async function listUploads(
   const { bucket: Bucket } = s3.settings;
   const doing = `Cannot list the unfinished uploads of ${s3Url(s3.settings, prefix)}`;
   const found: OpenUpload[] = [];
+  const seen = new Set<string>();
   let after: { KeyMarker?: string; UploadIdMarker?: string } = {};
   for (;;) {
     const input = { Bucket, Prefix: prefix, ...after };
@@ -153,6 +164,9 @@ export async function listUploads(
     }
     const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page ?? {};
     if (IsTruncated !== true || NextKeyMarker === undefined || NextKeyMarker === '') return found;
+    const place = JSON.stringify([NextKeyMarker, NextUploadIdMarker]);
+    if (seen.has(place)) throw goesInCircles(s3, doing);
+    seen.add(place);
     after = {
       KeyMarker: NextKeyMarker,
       ...(NextUploadIdMarker === undefined || NextUploadIdMarker === ''

@@ -1,62 +1,73 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { GrowingBytes, MIB, someBytes } from '../../test/support/growing-bytes.ts';
-import { startScriptedS3 } from '../../test/support/scripted-s3.ts';
-import { uploadOf } from '../../test/support/store-contract.ts';
-import { createS3Store } from './s3-store.ts';
+import type { S3Settings } from '../config/types.ts';
+import { orAborted } from '../errors.ts';
+import { type OperationClock, timedBy } from './s3-operation-clock.ts';
 
-const NAME = 'on-demand-node-1-1730308816';
 const never = new AbortController().signal;
-const HOUR = 3_600_000;
-/** As `until` of the test bed, without a timer. */
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
+const time = timedBy({ endpoint: 's3.test', timeoutMs: 1_000 } as S3Settings);
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Work that only ends with its time; resolves with its clock. */
+function begin(): { clock: OperationClock; ended: Promise<string> } {
+  let clock: OperationClock = { start() {}, pause() {}, step() {} };
+  const ended = time
+    .timedByClock('Cannot do it', never, (signal, given) => {
+      clock = given;
+      return orAborted(new Promise<never>(() => undefined), signal);
+    })
+    .catch((error: Error) => error.message);
+  return { clock, ended };
 }
 
-const options = { program: 'k3s', nodeName: 'node-1', partSize: MIB } as const;
+async function isOver(ended: Promise<string>): Promise<boolean> {
+  await vi.advanceTimersByTimeAsync(0);
+  return (await Promise.race([ended, Promise.resolve('goes on')])) !== 'goes on';
+}
 
-describe('the time of an upload', () => {
-  beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  });
-  afterEach(() => {
-    vi.useRealTimers();
-  });
-
-  it('does not run while it waits for bytes: for the first, between two parts, and for the proof', async () => {
-    await using s3 = await startScriptedS3();
-    const store = createS3Store(s3.settings, options);
-    const bytes = new GrowingBytes(someBytes(2 * MIB + 32));
-    const read = vi.spyOn(bytes, 'read');
-    const taken: number[] = [];
-    const done = store.put(uploadOf(NAME, bytes, { onProgress: (count) => taken.push(count) }), never);
-    await until(() => read.mock.calls.length === 1);
-    await vi.advanceTimersByTimeAsync(HOUR);
-    bytes.grow(2 * MIB);
-    await until(() => taken.at(-1) === 2 * MIB && read.mock.calls.length === 3);
-    await vi.advanceTimersByTimeAsync(HOUR);
-    bytes.grow(32);
-    await vi.advanceTimersByTimeAsync(HOUR);
-    bytes.prove();
-    expect((await done).snapshot.size).toBe(2 * MIB + 32);
-    expect(vi.getTimerCount()).toBe(0);
+describe('the time of an operation', () => {
+  it('runs from the start on, and begins anew with each step', async () => {
+    const { clock, ended } = begin();
+    await vi.advanceTimersByTimeAsync(5_000);
+    clock.start();
+    for (let step = 0; step < 5; step += 1) {
+      await vi.advanceTimersByTimeAsync(900);
+      clock.step();
+    }
+    expect(await isOver(ended)).toBe(false);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await ended).toBe('Cannot do it');
   });
 
-  it('ends a part that takes longer than it', async () => {
-    await using s3 = await startScriptedS3({ silentAt: 2 });
-    const store = createS3Store(s3.settings, options);
-    const bytes = GrowingBytes.whole(someBytes(2 * MIB + 32));
-    let taken = 0;
-    const onProgress = (count: number) => {
-      taken = count;
-    };
-    const done = store.put(uploadOf(NAME, bytes, { onProgress }), never);
-    // Each of the others gives the rest all the time again.
-    await until(() => taken === MIB + 32);
-    const ended = expect(done).rejects.toMatchObject({
-      code: 'timeout',
-      why: expect.stringContaining('needed longer than 60 s'),
-    });
+  it('stands still while others are waited for, whatever steps end meanwhile', async () => {
+    const { clock, ended } = begin();
+    clock.start();
+    clock.pause();
+    clock.step();
     await vi.advanceTimersByTimeAsync(60_000);
-    await ended;
+    expect(await isOver(ended)).toBe(false);
+    clock.start();
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await isOver(ended)).toBe(true);
+  });
+
+  it('is one span for plain work, and leaves no timer behind', async () => {
+    await time.timed('Cannot do it', never, async () => undefined);
+    expect(vi.getTimerCount()).toBe(0);
+    const work = time.timed('Cannot do it', never, (signal) =>
+      orAborted(new Promise<never>(() => undefined), signal),
+    );
+    const refused = expect(work).rejects.toMatchObject({
+      code: 'timeout',
+      why: 's3.test needed longer than 1 s',
+      hint: expect.stringContaining('--s3-timeout'),
+    });
+    await vi.advanceTimersByTimeAsync(1_000);
+    await refused;
   });
 });

@@ -93,8 +93,10 @@ export function openSession(
     maxAttempts: 1,
     requestHandler: route.handler,
   });
-  if (!settings.insecure) leavePayloadsUnsigned(client);
-  sendInSlices(client);
+  if (!settings.insecure) {
+    leavePayloadsUnsigned(client);
+    sendInSlices(client);
+  }
   return { client, region };
 }
 
@@ -115,7 +117,8 @@ function leavePayloadsUnsigned(client: S3Client): void {
 }
 
 /**
- * A part written in one go shows no sign of life until all of it is through TLS, so a slow line would pass for a dead one.
+ * A part written in one go shows no sign of life until all of it is through TLS, so a slow line would pass for a dead one;
+ * without TLS the kernel's queue shows it. It also spares TLS a second copy of the whole part.
  * This comes after signing: to the SDK the body is one buffer.
  */
 function sendInSlices(client: S3Client): void {

@@ -18,8 +18,10 @@ import {
 } from './s3-keys.ts';
 import { assertBucket, headObject, listing, listObjects, mapLimited, toSnapshot } from './s3-list.ts';
 import { parseSidecar, toUserMetadata } from './s3-metadata.ts';
+import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
+import { readCall } from './s3-read.ts';
 import { sweepUploads } from './s3-sweep.ts';
 import { type Uploaded, uploadGrowing } from './s3-upload.ts';
 
@@ -129,6 +131,7 @@ async function put(
   if (sidecar !== undefined && Object.keys(sidecar).length > 0) {
     const body = Buffer.from(JSON.stringify(sidecar));
     const input = {
+      ...creationOf(settings),
       Bucket: settings.bucket,
       Key: sidecarKey(settings, upload.name),
       Body: body,
@@ -211,8 +214,8 @@ async function readSidecar(
   const input = { Bucket: s3.settings.bucket, Key: sidecarKey(s3.settings, name) };
   const doing = `Cannot read the metadata of ${s3Url(s3.settings, snapshotKey(s3.settings, name))}`;
   try {
-    const text = await s3.call('GetObject', doing, signal, async (client, options) => {
-      const { Body } = await client.send(new GetObjectCommand(input), options);
+    const text = await readCall(s3, 'GetObject', doing, signal, async (client, options, customerKey) => {
+      const { Body } = await client.send(new GetObjectCommand({ ...customerKey, ...input }), options);
       return Body?.transformToString();
     });
     return text === undefined ? undefined : parseSidecar(text);

@@ -95,6 +95,12 @@ const badName: Translation = {
   why: (call) => `${call.endpoint} does not take ${call.bucket} as the name of a bucket`,
   hint: 'Correct --s3-bucket.',
 };
+/** What an object should get, and the server does not take. */
+const unwanted = (what: string, flag: string): Translation => ({
+  code: 'usage',
+  why: (call) => `${call.endpoint} does not take this ${what}`,
+  hint: `Correct ${flag}, or leave it out.`,
+});
 const slow: Translation = {
   code: 'timeout',
   why: (call) => `${call.endpoint} does not answer`,
@@ -116,7 +122,11 @@ const BY_NAME: Readonly<Record<string, Translation>> = {
   ExpiredToken: expired,
   ExpiredTokenException: expired,
   TokenRefreshRequired: expired,
-  InvalidToken: expired,
+  InvalidToken: {
+    code: 'unauthenticated',
+    why: (call) => `${call.endpoint} does not know this session token`,
+    hint: 'Check that --s3-session-token belongs to the keys.',
+  },
   SlowDown: later,
   SlowDownRead: later,
   SlowDownWrite: later,
@@ -136,6 +146,9 @@ const BY_NAME: Readonly<Record<string, Translation>> = {
   AuthorizationHeaderMalformed: wrongRegion,
   IllegalLocationConstraintException: wrongRegion,
   InvalidBucketName: badName,
+  InvalidTag: unwanted('tag', '--s3-tags'),
+  InvalidStorageClass: unwanted('storage class', '--s3-storage-class'),
+  AccessControlListNotSupported: unwanted('ACL', '--s3-acl'),
 };
 
 const unknownCa: Translation = {
@@ -159,6 +172,18 @@ const notHttp: Translation = {
   code: 'protocol',
   why: (call) => `${call.endpoint} does not answer like an S3 server over plain http`,
   hint: 'Leave out --s3-insecure if the server speaks TLS, or correct --s3-endpoint.',
+};
+/** To HEAD no server gives a reason; a TLS port answers plain http like this. */
+const badRequest: Translation = {
+  code: 'protocol',
+  why: (call) =>
+    call.insecure
+      ? `${call.endpoint} does not answer like an S3 server over plain http`
+      : `${call.endpoint} takes ${call.operation} for a bad request, and does not say why`,
+  hint: (call) =>
+    call.insecure
+      ? 'Leave out --s3-insecure if the server speaks TLS, or correct --s3-endpoint.'
+      : 'If it is about a snapshot that was stored with sse-c, give its --s3-sse-c-key; else check --s3-endpoint.',
 };
 const away: Translation = {
   code: 'unavailable',
@@ -238,7 +263,7 @@ function byStatus({ name, status }: Failure): Translation | undefined {
   if (status === 403) return denied;
   if (status === 404 && NAMELESS.includes(name)) return noObject;
   if (status === 301 || status === 307) return wrongRegion;
-  return status === 400 ? notHttp : undefined;
+  return status === 400 ? badRequest : undefined;
 }
 
 function skew(call: S3Call, date: string | undefined): string {

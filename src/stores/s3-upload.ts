@@ -5,6 +5,7 @@ import { Md5Thread, md5Of } from './md5.ts';
 import type { S3Connection } from './s3-client.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
+import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
@@ -70,6 +71,7 @@ async function putWhole(
   const md5 = md5Of(body);
   const { key: Key, contentType: ContentType } = plan;
   const input = {
+    ...creationOf(s3.settings),
     Bucket: s3.settings.bucket,
     Key,
     Body: body,
@@ -179,7 +181,7 @@ async function sendParts(
     try {
       const md5 = await part.md5;
       const sum = { ContentMD5: md5.toString('base64'), ContentLength: Body.length };
-      const input = { ...target, PartNumber, Body, ...sum };
+      const input = { ...customerKeyOf(s3.settings), ...target, PartNumber, Body, ...sum };
       const { ETag, ChecksumCRC32 } = await s3.call(
         'UploadPart',
         plan.doing,

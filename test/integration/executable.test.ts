@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
-import { cp, readdir, readFile, symlink } from 'node:fs/promises';
+import { cp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startAwsStandIn } from '../support/aws-stand-in.ts';
 import { type CommandResult, etcdFlags, s3Env, s3Flags } from '../support/command.ts';
 import { startControlPlane } from '../support/control-plane.ts';
 import { startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { temporaryKeys } from '../support/temporary-keys.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -55,6 +57,34 @@ describe('bin/etcd-snapshot', () => {
         stdout: `etcd-snapshot ${manifest.version} (Node v${manifest.devDependencies.node})\n`,
         stderr: '',
       });
+    });
+
+    it('holds what finds keys: web identity, pod identity and instance', async () => {
+      await using dir = await scratchDir();
+      await using s3 = await startS3({ kind: 'minio' });
+      await s3.createBucket('bundle');
+      await using aws = await startAwsStandIn('of-this-pod');
+      aws.give(await temporaryKeys(s3), 3_600_000);
+      const token = join(dir.path, '.token');
+      await writeFile(token, 'token-1');
+      const args = ['ls', '--distribution=custom', `--dir=${dir.path}`, ...s3Flags(s3.settings('bundle'))];
+      const nothing = { HOME: dir.path, AWS_CONFIG_FILE: '/none', AWS_EC2_METADATA_DISABLED: 'true' };
+      for (const env of [
+        {
+          AWS_ENDPOINT_URL_STS: aws.url,
+          AWS_ROLE_ARN: 'arn:aws:iam::1:role/snapshots',
+          AWS_WEB_IDENTITY_TOKEN_FILE: token,
+        },
+        {
+          AWS_CONTAINER_CREDENTIALS_FULL_URI: `${aws.url}/v1/credentials`,
+          AWS_CONTAINER_AUTHORIZATION_TOKEN: 'of-this-pod',
+        },
+        { AWS_EC2_METADATA_DISABLED: '', AWS_EC2_METADATA_SERVICE_ENDPOINT: aws.url },
+      ]) {
+        const program = join(checkout.path, 'bin/etcd-snapshot');
+        expect(await run(program, args, { ...nothing, ...env })).toMatchObject({ code: 0, stderr: '' });
+      }
+      expect(aws.asked.map((line) => line.split(' ')[0])).toEqual(['sts', 'container', 'instance']);
     });
 
     it('holds everything a save needs: etcd, zip, S3 and Kubernetes', async () => {

@@ -115,6 +115,34 @@ describe.each(servers)('reaching $kind, tls $tls,', ({ kind, tls }) => {
   });
 });
 
+describe.each(s3Kinds)('a certificate of %s', (kind) => {
+  const day = 86_400_000;
+  const past = { notBefore: new Date(Date.now() - 9 * day), notAfter: new Date(Date.now() - day) };
+  const future = { notBefore: new Date(Date.now() + day), notAfter: new Date(Date.now() + 9 * day) };
+  it.each([
+    ['that has expired', past, /has expired/, /Renew it/],
+    ['that is not valid yet', future, /not valid yet/, /clock/],
+    ['for another host', { hosts: ['other.test'] }, /another host/, /--s3-endpoint/],
+    ['without names', { hosts: [] }, /another host/, /--s3-endpoint/],
+  ])(
+    '%s is refused, with the reason; --s3-skip-ssl-verify takes it',
+    async (_what, certificate, why, hint) => {
+      await using s3 = await startS3({ kind, tls: true, certificate });
+      await s3.createBucket(BUCKET);
+      const settings = s3.settings(BUCKET);
+      const once = { ...quick, maxAttempts: 1 };
+      await expect(createS3Store(settings, once).list(never)).rejects.toMatchObject({
+        code: 'tls',
+        why: expect.stringMatching(why),
+        hint: expect.stringMatching(hint),
+      });
+      // It wins over a CA, even one that cannot be read.
+      const skipping = { ...settings, skipSSLVerify: true, endpointCA: '/no/such/file' };
+      expect(await createS3Store(skipping, once).list(never)).toEqual([]);
+    },
+  );
+});
+
 describe.each(s3Kinds)('the region of %s', (kind) => {
   let s3: S3Server;
   beforeAll(async () => {

@@ -18,7 +18,7 @@ export interface Pair {
 }
 
 export interface IssueOptions {
-  /** DNS names and IP addresses; default localhost and the loopback addresses. */
+  /** DNS names and IP addresses; default localhost and the loopback addresses. Empty: no such list at all. */
   readonly hosts?: readonly string[];
   readonly client?: boolean;
   /** Becomes the Kubernetes group. */
@@ -77,9 +77,16 @@ export async function certificateAuthority(dir: string, name: string): Promise<A
           new x509.BasicConstraintsExtension(false, undefined, true),
           new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
           new x509.ExtendedKeyUsageExtension(usages),
-          new x509.SubjectAlternativeNameExtension(
-            hosts.map((value) => ({ type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const), value })),
-          ),
+          ...(hosts.length === 0
+            ? []
+            : [
+                new x509.SubjectAlternativeNameExtension(
+                  hosts.map((value) => ({
+                    type: isIP(value) === 0 ? ('dns' as const) : ('ip' as const),
+                    value,
+                  })),
+                ),
+              ]),
         ],
       });
       const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', leaf.privateKey)).toString(

@@ -42,6 +42,8 @@ export interface S3Options {
   /** Encrypts whatever it is sent, unasked; MinIO can. */
   readonly encrypts?: boolean;
   readonly env?: Readonly<Record<string, string>>;
+  /** What is wrong with the certificate; then only a client that does not check it gets through. */
+  readonly certificate?: IssueOptions;
 }
 
 /** A real S3 server on loopback. Buckets are made through its API: a folder made by hand has no owner. */
@@ -62,7 +64,9 @@ export async function startS3(options: S3Options): Promise<S3Server> {
     credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
     requestChecksumCalculation: 'WHEN_REQUIRED',
     maxAttempts: 2,
-    requestHandler: new NodeHttpHandler({ httpsAgent: new Agent({ ca: ca?.pem }) }),
+    requestHandler: new NodeHttpHandler({
+      httpsAgent: new Agent({ ca: ca?.pem, rejectUnauthorized: options.certificate === undefined }),
+    }),
   });
   const server = await start({ ...options, scratch: scratch.path, data, endpoint, ca, client });
   return {
@@ -115,7 +119,7 @@ interface Plan extends S3Options {
 }
 
 async function versitygw(plan: Plan): Promise<AsyncDisposable> {
-  const pair = await plan.ca?.issue('versitygw', hostsOf(plan));
+  const pair = await plan.ca?.issue('versitygw', issueFor(plan));
   return startServer({
     name: 'versitygw',
     command: await toolPath('versitygw'),
@@ -136,7 +140,7 @@ async function versitygw(plan: Plan): Promise<AsyncDisposable> {
 async function minio(plan: Plan): Promise<AsyncDisposable> {
   const certs = join(plan.scratch, 'certs');
   await mkdir(certs);
-  const pair = await plan.ca?.issue('minio', hostsOf(plan));
+  const pair = await plan.ca?.issue('minio', issueFor(plan));
   if (pair !== undefined) {
     await symlink(pair.certFile, join(certs, 'public.crt'));
     await symlink(pair.keyFile, join(certs, 'private.key'));
@@ -164,7 +168,8 @@ async function minio(plan: Plan): Promise<AsyncDisposable> {
   });
 }
 
-function hostsOf({ domain }: Plan): IssueOptions {
+function issueFor({ domain, certificate }: Plan): IssueOptions {
+  if (certificate !== undefined) return certificate;
   if (domain === undefined) return {};
   return { hosts: ['localhost', '127.0.0.1', '::1', domain, `*.${domain}`] };
 }
