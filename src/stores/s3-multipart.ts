@@ -60,7 +60,9 @@ export async function beginUpload(
   const { UploadId } = await s3.call(operation, plan.doing, signal, (client, options) =>
     client.send(new CreateMultipartUploadCommand(input), options).catch((error: unknown) => {
       const refused = isSnapshotError(s3.translate(error, operation, plan.doing), ...REFUSED);
-      if (!refused && !NEVER_SENT.includes(systemCode(error) ?? '')) onDoubt();
+      const nothingBegun = refused || NEVER_SENT.includes(systemCode(error) ?? '');
+      // Whoever stops waiting knows nothing, whatever the SDK calls it.
+      if (signal.aborted || !nothingBegun) onDoubt();
       throw error;
     }),
   );

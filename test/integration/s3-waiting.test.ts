@@ -116,6 +116,19 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
     expect(await readdir(dir.path)).toEqual([]);
   });
 
+  it('an upload is dropped that was begun while its answer was still waited for', async () => {
+    await using front = await startFaultFront(s3.url);
+    front.setRule((request) => (isBegin(request) ? 'mute' : undefined));
+    const ended = new AbortController();
+    const store = createS3Store(through(front, 'mute'), quick);
+    const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), ended.signal);
+    const begun = () => openUploadsOf(s3, BUCKET, `mute/${NAME}`);
+    await Promise.race([until(async () => (await begun()).length === 1), done]);
+    ended.abort();
+    await expect(done).rejects.toMatchObject({ code: 'aborted' });
+    expect(await begun()).toEqual([]);
+  });
+
   it('an upload whose begin never left this machine needs no note', async () => {
     await using dir = await scratchDir();
     await using front = await startFaultFront(s3.url);

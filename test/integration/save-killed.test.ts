@@ -58,7 +58,9 @@ describe.each(signals)('a save that gets $signal', ({ signal, code }) => {
   });
 
   it('when all bytes are there and the name is not', async () => {
-    await using scene = await saveScene({ etcd: etcd.settings() });
+    // The save waits three seconds for what the API server knows: all bytes must be there within them.
+    await using small = await startEtcd();
+    await using scene = await saveScene({ etcd: small.settings() });
     await using front = await startKubeFront(inject('kubeconfig'), scene.scratch);
     front.setRule(({ path }) => (path.includes('/namespaces/kube-system') ? 'hang' : undefined));
     const save = scene.start([`--kubeconfig=${front.kubeconfig}`]);

@@ -76,6 +76,17 @@ describe('the fronts of the test bed', () => {
     });
   });
 
+  it('holds a request back until something has come to be', async () => {
+    await using front = await startFaultFront(`http://${target}`);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    front.setRule(() => ({ after: promise }));
+    const answer = exchange(front.url, 'PUT');
+    while (front.requests.length === 0) await new Promise((again) => setTimeout(again, 5));
+    expect(received).toBe(0);
+    resolve();
+    expect(await answer).toMatchObject({ status: 200, bytes: BODY.length });
+  });
+
   it('shows another clock', async () => {
     await using front = await startFaultFront(`http://${target}`);
     front.setRule(() => ({ clockOffByMs: 3_600_000 }));

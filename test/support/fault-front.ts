@@ -22,7 +22,10 @@ export type Fault =
   | { readonly after: Promise<unknown> }
   /** The server's clock as the client sees it: the Date of the answer, off by so much. */
   | { readonly clockOffByMs: number }
-  | 'hang';
+  /** Nothing is passed on, and nothing is answered. */
+  | 'hang'
+  /** The server gets the request, and nobody its answer. */
+  | 'mute';
 
 export interface FaultFront extends AsyncDisposable {
   readonly url: string;
@@ -56,20 +59,24 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
       incoming.resume();
       return;
     }
-    if (fault !== undefined && 'status' in fault) {
+    if (fault !== undefined && fault !== 'mute' && 'status' in fault) {
       incoming.resume();
       incoming.once('end', () => outgoing.writeHead(fault.status, fault.headers).end(fault.body ?? ''));
       return;
     }
     const cut = () => incoming.socket.destroy();
     const upward =
-      fault !== undefined && 'cutAfterRequestBytes' in fault
+      fault !== undefined && fault !== 'mute' && 'cutAfterRequestBytes' in fault
         ? cutter(fault.cutAfterRequestBytes, cut)
         : pace(fault);
     const send = () => {
       const proxied = forward(
         { host: upstream.hostname, port: upstream.port, method, path, headers, ...tls },
         (answer) => {
+          if (fault === 'mute') {
+            answer.resume();
+            return;
+          }
           outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
           if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
             answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
@@ -85,8 +92,9 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
       });
       incoming.pipe(upward).pipe(proxied);
     };
-    if (fault !== undefined && 'delayMs' in fault) setTimeout(send, fault.delayMs);
-    else if (fault !== undefined && 'after' in fault) void fault.after.then(send);
+    if (fault === undefined || fault === 'mute') send();
+    else if ('delayMs' in fault) setTimeout(send, fault.delayMs);
+    else if ('after' in fault) void fault.after.then(send);
     else send();
   });
   server.on('checkContinue', (incoming, outgoing) => {
