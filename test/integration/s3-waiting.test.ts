@@ -5,7 +5,7 @@ import type { S3Settings } from '../../src/config/types.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, someBytes } from '../support/growing-bytes.ts';
-import { openUploadsOf } from '../support/s3-looks.ts';
+import { openUploadsOf, until } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { uploadOf } from '../support/store-contract.ts';
