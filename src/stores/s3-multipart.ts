@@ -57,15 +57,19 @@ export async function beginUpload(
     ...(s3.settings.checksums === 'when-supported' ? { ChecksumAlgorithm: ChecksumAlgorithm.CRC32 } : {}),
   };
   const operation = 'CreateMultipartUpload';
-  const { UploadId } = await s3.call(operation, plan.doing, signal, (client, options) =>
-    client.send(new CreateMultipartUploadCommand(input), options).catch((error: unknown) => {
-      const neverSent = NEVER_SENT.includes(systemCode(error) ?? '');
+  const { UploadId } = await s3.call(operation, plan.doing, signal, async (client, options) => {
+    // Whoever stops waiting knows nothing of what S3 has begun, and may not wait to hear what the SDK calls it.
+    signal.addEventListener('abort', onDoubt, { once: true });
+    try {
+      return await client.send(new CreateMultipartUploadCommand(input), options);
+    } catch (error) {
       const refused = isSnapshotError(s3.translate(error, operation, plan.doing), ...REFUSED);
-      // Whoever stops waiting for an answer does not know it, whatever the SDK calls that.
-      if (!neverSent && (signal.aborted || !refused)) onDoubt();
+      if (!refused && !NEVER_SENT.includes(systemCode(error) ?? '')) onDoubt();
       throw error;
-    }),
-  );
+    } finally {
+      signal.removeEventListener('abort', onDoubt);
+    }
+  });
   if (UploadId !== undefined && UploadId !== '') return UploadId;
   throw new SnapshotError('protocol', plan.doing, {
     why: `${s3.settings.endpoint} began an upload without naming it`,

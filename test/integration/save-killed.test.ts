@@ -71,7 +71,7 @@ describe.each(signals)('a save that gets $signal', ({ signal, code }) => {
     expect(await scene.finals()).toEqual([]);
     save.child.kill(signal);
     const result = await save.done;
-    await scene.aftermath(result, { code, local: signal === 'SIGKILL' ? 0 : 1 });
+    await scene.aftermath(result, { code, local: 0 });
     expect(result.stderr).not.toContain('S3');
   });
 });
@@ -106,6 +106,34 @@ describe.each(s3Kinds)('with %s', (kind) => {
       const next = [`--s3-endpoint=${front.endpoint}`];
       await scene.aftermath(result, { code, local: 1, s3: objects, next });
     });
+  });
+});
+
+describe.each(signals)('a save that gets $signal while S3 hangs', ({ signal, code }) => {
+  it('has a record of the copy on disk all the same', async () => {
+    await using s3 = await startS3({ kind: 'versitygw' });
+    await s3.createBucket(BUCKET);
+    const kubeconfig = inject('kubeconfig');
+    await using scene = await saveScene({
+      etcd: etcd.settings(),
+      s3: { server: s3, bucket: BUCKET },
+      kubeconfig,
+    });
+    await using front = await startFaultFront(s3.url);
+    front.setRule((request) => (isPart(request) ? 'hang' : undefined));
+    const via = [`--s3-endpoint=${front.endpoint}`];
+    const save = scene.start(via);
+    await save.until(async () => (await recordsOfNode(kubeconfig, scene.nodeName)).length > 0);
+    save.child.kill(signal);
+    const result = await save.done;
+    front.setRule(() => undefined);
+    const [name] = await scene.finals();
+    const location = `file://${scene.dir}/${name}`;
+    expect(await recordsOfNode(kubeconfig, scene.nodeName)).toMatchObject([
+      { spec: { location }, status: { readyToUse: true } },
+    ]);
+    const says = signal === 'SIGKILL' ? [] : [`why: whole for certain: ${location}\n`];
+    await scene.aftermath(result, { code, local: 1, says, next: via });
   });
 });
 

@@ -123,6 +123,58 @@ describe('a kubeconfig that', () => {
   });
 });
 
+describe('a snapshot that was refused', () => {
+  const expectRecord = async (flags: readonly string[], says: string) => {
+    const kubeconfig = inject('kubeconfig');
+    await using scene = await saveScene({ etcd: etcd.settings(), kubeconfig });
+    const result = await scene.run(flags);
+    const [record, ...more] = await recordsOfNode(kubeconfig, scene.nodeName);
+    expect(more).toEqual([]);
+    const message = expect.stringContaining(says);
+    expect(record).toMatchObject({
+      spec: { nodeName: scene.nodeName, location: '' },
+      status: { readyToUse: false, error: { message } },
+    });
+    await using client = await connect(kubeconfig);
+    const { items } = await client.request<{ items: { reason: string; message: string }[] }>({
+      method: 'GET',
+      path: '/api/v1/namespaces/default/events',
+      query: { fieldSelector: `involvedObject.name=${record?.metadata.name}` },
+      signal: never,
+    });
+    expect(items).toMatchObject([{ reason: 'ETCDSnapshotFailed', message }]);
+    await scene.aftermath(result, { code: 1, local: 0, says: [says] });
+  };
+
+  it('because the member is a learner has a record and an event that say so', async () => {
+    await using cluster = await startEtcd();
+    const learner = await cluster.addLearner();
+    const { caFile, certFile, keyFile } = cluster.settings();
+    const flags = [`--etcd-cafile=${caFile}`, `--etcd-certfile=${certFile}`, `--etcd-keyfile=${keyFile}`];
+    await expectRecord([`--etcd-servers=${learner}`, ...flags], 'it is a learner');
+  });
+
+  it('because etcd is away has a record and an event that say so', async () => {
+    const [port] = await freePorts(1);
+    await expectRecord([`--etcd-servers=https://127.0.0.1:${port}`], `127.0.0.1:${port}`);
+  });
+
+  it('fails for the same reason when the API server is away too, which is told besides', async () => {
+    await using scene = await saveScene({ etcd: etcd.settings() });
+    const [etcdPort, kubePort] = await freePorts(2);
+    const address = `https://127.0.0.1:${kubePort}`;
+    const kubeconfig = await rewritten((text) => text.replace(/https:\S+/, address), scene.scratch);
+    const result = await scene.run([
+      `--etcd-servers=https://127.0.0.1:${etcdPort}`,
+      `--kubeconfig=${kubeconfig}`,
+    ]);
+    expect(result.stderr).toMatch(
+      new RegExp(`^WARN[^]*${address}[^]*\\n[^ ].*127.0.0.1:${etcdPort}\\n {2}why: `, 'm'),
+    );
+    await scene.aftermath(result, { code: 1, local: 0, says: ['Check that the API server runs'] });
+  });
+});
+
 it('a record that others make and change in the same moment is made all the same, and keeps what is theirs', async () => {
   const kubeconfig = inject('kubeconfig');
   await using scene = await saveScene({ etcd: etcd.settings(), kubeconfig });
