@@ -202,7 +202,8 @@ async function dropParts(
   const drop = async () => {
     if (uploadId !== undefined) await abortUpload(s3, key, uploadId, signal);
     await abortUploadsOf(s3, key, signal);
-    await note?.remove();
+    // One that was begun without an answer may come to be after it was looked for.
+    if (uploadId !== undefined) await note?.remove();
   };
   await Promise.allSettled([drop()]);
 }
