@@ -190,6 +190,6 @@ describe('an upload over TLS', () => {
   it('to a port where nobody listens fails: the copy on disk stands', async () => {
     const endpoint = `127.0.0.1:${(await freePorts(1))[0]}`;
     const says = [/why: .*nobody listens at 127/, 'Check --s3-endpoint'];
-    await expectFailure(() => [`--s3-endpoint=${endpoint}`, '--s3-timeout=1s'], says);
+    await expectFailure(() => [`--s3-endpoint=${endpoint}`, '--s3-timeout=5s'], says);
   });
 });
