@@ -240,7 +240,8 @@ async function dropParts(
     if (uploadId !== undefined) await abortUpload(s3, key, uploadId, signal);
     // Many keys may not list uploads, and an id that is known needs no list.
     if (mayHaveOthers) await abortUploadsOf(s3, key, signal);
-    await note?.remove();
+    // One that was begun without an answer may come to be after it was looked for.
+    if (uploadId !== undefined) await note?.remove();
   };
   await Promise.allSettled([drop()]);
 }

@@ -114,7 +114,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   it('an operation that takes longer than --s3-timeout ends', async () => {
     await using front = await startFaultFront(s3.url);
     front.setRule((request) => (isPart(request) || request.method === 'GET' ? 'hang' : undefined));
-    const store = createS3Store({ ...through(front, 'long'), timeoutMs: 300 }, quick);
+    const store = createS3Store({ ...through(front, 'long'), timeoutMs: 1_500 }, quick);
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
     await expect(done).rejects.toMatchObject({
       code: 'timeout',
