@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fromAnswer, fromConnection, isObjectMissing } from './api-errors.ts';
-import type { KubeRequest } from './api-request.ts';
+import { JSON_PATCH, type KubeRequest } from './api-request.ts';
 
 const request: KubeRequest = {
   method: 'POST',
@@ -44,6 +44,17 @@ describe('fromAnswer', () => {
   it('names verb and resource as an RBAC rule does when it is forbidden', () => {
     const { hint } = fromAnswer(request, 403, status('Forbidden'));
     expect(hint).toContain('"create" etcdsnapshotfiles.k3s.cattle.io');
+  });
+
+  it('tells a patch that does not fit the object from one that breaks its schema', () => {
+    const patch: KubeRequest = { ...request, method: 'PATCH', contentType: JSON_PATCH };
+    const code = (sent: KubeRequest, details?: object) => {
+      const { code, retryable } = fromAnswer(sent, 422, status('Invalid', details));
+      return `${code} ${retryable}`;
+    };
+    expect(code(patch, {})).toBe('conflict true');
+    expect(code(patch, { name: 'x', kind: 'ETCDSnapshotFile' })).toBe('protocol false');
+    expect(code({ ...patch, contentType: 'application/merge-patch+json' }, {})).toBe('protocol false');
   });
 
   it('tells a missing object from a missing resource', () => {

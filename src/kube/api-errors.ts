@@ -1,5 +1,5 @@
 import { type ErrorCode, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
-import { describeRequest, type KubeRequest } from './api-request.ts';
+import { describeRequest, JSON_PATCH, type KubeRequest } from './api-request.ts';
 
 /** What the API server answered instead of the object: the machine-readable part of its `Status`. */
 class ApiStatus extends Error {
@@ -138,6 +138,9 @@ function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
     const code = status.reason === 'AlreadyExists' ? 'exists' : 'conflict';
     return { code, hint: 'Try again with what is there now.', retryable: true };
   }
+  if (isUnfitPatch(request, status)) {
+    return { code: 'conflict', hint: 'Try again with what is there now.', retryable: true };
+  }
   if (httpStatus === 410) return { code: 'conflict', hint: 'List again from the start.', retryable: true };
   if (httpStatus === 504 || httpStatus === 408) return SLOW;
   if (httpStatus === 429 || httpStatus >= 500) {
@@ -147,6 +150,12 @@ function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
     code: 'protocol',
     hint: 'Check that server and client fit: the installed CustomResourceDefinition may be of another version.',
   };
+}
+
+/** A JSON Patch that does not fit the object as it is: unlike an object that breaks its schema, no object is named. */
+function isUnfitPatch(request: KubeRequest, status: ApiStatus): boolean {
+  const { httpStatus, objectName } = status;
+  return httpStatus === 422 && request.contentType === JSON_PATCH && objectName === undefined;
 }
 
 function hintForMissing(resource: string, status: ApiStatus): string {

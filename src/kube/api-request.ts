@@ -1,3 +1,6 @@
+/** Content type of a JSON Patch (RFC 6902). */
+export const JSON_PATCH = 'application/json-patch+json';
+
 /** One call of the API server, with the object in plain JSON both ways. */
 export interface KubeRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
