@@ -2,22 +2,19 @@ import { describe, expect, it } from 'vitest';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import { fromAnswer } from './api-errors.ts';
 import type { KubeRequest } from './api-request.ts';
-import type { KubeClient } from './client.ts';
 import { createSnapshotFilesApi, FIELD_MANAGER } from './snapshot-files-api.ts';
 
 const never = new AbortController().signal;
 
 /** Answers each call with what `answer` makes of it, and keeps the calls. */
-function fakeClient(answer: (request: KubeRequest) => unknown): KubeClient & { calls: KubeRequest[] } {
+function fakeClient(answer: (request: KubeRequest) => unknown) {
   const calls: KubeRequest[] = [];
   return {
-    server: 'https://fake.invalid',
     calls,
     async request<T>(request: KubeRequest): Promise<T> {
       calls.push(request);
       return JSON.parse(JSON.stringify(answer(request)));
     },
-    async [Symbol.asyncDispose]() {},
   };
 }
 

@@ -61,7 +61,7 @@ interface Page {
   readonly items: readonly ETCDSnapshotFile[];
 }
 
-export function createSnapshotFilesApi(client: KubeClient): SnapshotFilesApi {
+export function createSnapshotFilesApi(client: Pick<KubeClient, 'request'>): SnapshotFilesApi {
   const query = { fieldManager: FIELD_MANAGER };
   return {
     get: (name, signal) =>
