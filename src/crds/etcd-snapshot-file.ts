@@ -38,6 +38,8 @@ interface ObjectMeta {
   readonly resourceVersion?: string;
   /** RFC 3339. */
   readonly creationTimestamp?: string;
+  /** RFC 3339; since when somebody wants the object gone. */
+  readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly finalizers?: readonly string[];
