@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fromAnswer, fromConnection, isObjectMissing } from './api-errors.ts';
+import { fromAnswer, fromConnection, isExpired, isObjectMissing } from './api-errors.ts';
 import type { KubeRequest } from './api-request.ts';
 
 const request: KubeRequest = {
@@ -55,6 +55,12 @@ describe('fromAnswer', () => {
     expect(path.hint).toContain('kubectl apply -f deploy/crds/');
     expect(path.why).toBe('the API server knows no such resource');
     expect(object.hint).not.toContain('CustomResourceDefinition');
+  });
+
+  it('tells what has expired from other conflicts', () => {
+    const gone = fromAnswer(request, 410, status('Expired'));
+    const conflict = fromAnswer(request, 409, status('Conflict', { name: 'x' }));
+    expect([gone, conflict, new Error('410')].map(isExpired)).toEqual([true, false, false]);
   });
 
   it('does not ask for a CustomResourceDefinition where a built-in resource is missing', () => {

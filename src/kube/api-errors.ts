@@ -28,6 +28,11 @@ export function isObjectMissing(error: unknown): boolean {
   );
 }
 
+/** Whether the API server no longer knows the changes since that resourceVersion, or the rest of that listing. */
+export function isExpired(error: unknown): boolean {
+  return isSnapshotError(error) && error.cause instanceof ApiStatus && error.cause.httpStatus === 410;
+}
+
 interface Translation {
   readonly code: ErrorCode;
   readonly hint: string;
@@ -81,6 +86,7 @@ const BY_SYSTEM_CODE: Readonly<Record<string, Translation>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NOT_TLS,
   EPROTO: NOT_TLS,
   HPE_INVALID_CONSTANT: { code: 'protocol', hint: AWAY.hint },
+  LINE_TOO_LONG: { code: 'protocol', hint: AWAY.hint },
   ENOTFOUND: { code: 'unavailable', hint: 'Check the host name of the server in the kubeconfig.' },
   ETIMEDOUT: SLOW,
   UND_ERR_CONNECT_TIMEOUT: SLOW,
@@ -117,6 +123,15 @@ export function fromConnection(request: KubeRequest, server: string, error: Erro
 export function timedOut(request: KubeRequest, server: string, milliseconds: number): SnapshotError {
   return new SnapshotError(SLOW.code, `Cannot ${describeRequest(request).text} in Kubernetes`, {
     why: `${server} did not answer within ${milliseconds / 1000} s`,
+    hint: SLOW.hint,
+    retryable: true,
+  });
+}
+
+/** @param milliseconds how long nothing came */
+export function fellSilent(request: KubeRequest, server: string, milliseconds: number): SnapshotError {
+  return new SnapshotError(SLOW.code, `Cannot ${describeRequest(request).text} in Kubernetes`, {
+    why: `${server} sent nothing for ${milliseconds / 1000} s`,
     hint: SLOW.hint,
     retryable: true,
   });

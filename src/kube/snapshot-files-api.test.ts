@@ -18,6 +18,9 @@ describe('the listing of records', () => {
         queries.push(request.query);
         return JSON.parse(JSON.stringify(pages.get(request.query?.['continue'] ?? '')));
       },
+      watch: () => {
+        throw new Error('a listing watches nothing');
+      },
       async [Symbol.asyncDispose]() {},
     };
     const files = createSnapshotFilesApi(client);
