@@ -38,6 +38,9 @@ const forbidden: readonly (readonly [file: string, imported: string])[] = [
   ['cli/b.ts', '../controllers/work-queue.ts'],
   ['cli/c.ts', '@aws-sdk/client-s3'],
   ['app.ts', './cli/root.ts'],
+  ['snapshot/e.ts', '../timers.ts'],
+  ['reconcilers/c.ts', '../timers.ts'],
+  ['timers.ts', './config/types.ts'],
   ['errors.ts', './config/types.ts'],
 ];
 
@@ -50,7 +53,9 @@ const allowed: readonly (readonly [file: string, imported: string])[] = [
   ['etcd/z.ts', '../config/types.ts'],
   ['kube/y.ts', '../crds/mapping.ts'],
   ['kube/z.ts', '@kubernetes/client-node'],
+  ['kube/x.ts', '../timers.ts'],
   ['reconcilers/z.ts', '../snapshot/ports.ts'],
+  ['controllers/y.ts', '../timers.ts'],
   ['controllers/z.ts', '../reconcilers/inventory.ts'],
   ['cli/y.ts', '../app.ts'],
   ['cli/z.ts', '../controllers/manager.ts'],
@@ -68,6 +73,7 @@ describe('the lint rules', () => {
   beforeAll(async () => {
     found = await lint([
       ...[...forbidden, ...allowed].map(([file, imported]): Source => [file, importing(imported)]),
+      ['reconcilers/y.ts', "import type { Timers } from '../timers.ts';\nexport type X = Timers;\n"],
       ['cycle/a.ts', "import { b } from './b.ts';\nexport const a = () => b;\n"],
       ['cycle/b.ts', "import { a } from './a.ts';\nexport const b = () => a;\n"],
       ['long/over.ts', lines(301)],
@@ -84,6 +90,10 @@ describe('the lint rules', () => {
 
   it.each(allowed)('let src/%s import %s', (file) => {
     expect(found.get(file) ?? []).not.toContain(restricted);
+  });
+
+  it('let src/reconcilers/ name the type of timers that it is given', () => {
+    expect(found.get('reconcilers/y.ts') ?? []).not.toContain(restricted);
   });
 
   it('refuse a cycle of imports', () => {
