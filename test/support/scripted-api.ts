@@ -31,7 +31,9 @@ export interface ScriptedApi extends AsyncDisposable {
   readonly requests: Mailbox<Exchange>;
   /** Connections that are open. */
   readonly connections: number;
-  /** The most watches that were open at once. */
+  /** Watches that are open. */
+  readonly watching: number;
+  /** The most of them that were open at once. */
   readonly watchesAtOnce: number;
   kubeconfig(user?: object): Promise<string>;
 }
@@ -79,6 +81,9 @@ export async function startScriptedApi(): Promise<ScriptedApi> {
     requests,
     get connections() {
       return sockets.size;
+    },
+    get watching() {
+      return watches;
     },
     get watchesAtOnce() {
       return watchesAtOnce;
