@@ -196,8 +196,9 @@ describe('credentials that are refused', () => {
     const other = client.request({ method: 'GET', path, signal: never });
     await api.kubeconfig({ token: 'second' });
     (await api.requests.take()).reply(401, {});
+    const again = await api.requests.take();
     await api.kubeconfig({ token: 'third' });
-    (await api.requests.take()).reply(401, {});
+    again.reply(401, {});
     await expect(other).rejects.toMatchObject({ code: 'unauthenticated' });
     expect(api.requests.left).toEqual([]);
   });

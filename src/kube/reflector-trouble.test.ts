@@ -3,6 +3,7 @@ import {
   bookmark,
   event,
   list,
+  page,
   type ReflectorScene,
   startReflectorScene,
   thing,
@@ -57,6 +58,19 @@ describe('a reflector in trouble', () => {
     (await scene.next()).end();
     await scene.nextAfter(375);
     expect(scene.states).toEqual(['synced']);
+  });
+
+  it('takes silence for trouble only when a question gets no answer either', async () => {
+    scene.start({ client: await scene.connect({ idleMs: 300, timeoutMs: 1000 }) });
+    await (await scene.beginWatch('7')).closed;
+    (await scene.nextAfter(188)).reply(200, page('7'));
+    const watch = await scene.next();
+    watch.open();
+    await watch.closed;
+    await scene.nextAfter(375);
+    expect(scene.states).toEqual(['synced']);
+    await scene.nextAfter(750);
+    expect(scene.states).toEqual(['synced', 'synced timeout']);
   });
 
   it('tells a state once, and when the watch is back that all is well', async () => {

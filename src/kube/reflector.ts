@@ -103,21 +103,18 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
     while (!signal.aborted) {
       this.#heard = false;
       this.#openedAt = undefined;
-      try {
-        await this.#follow();
-        if (!this.#wasGood()) this.#failures += 1;
-      } catch (error) {
-        if (signal.aborted) break;
-        this.#wasGood();
-        this.#failures += 1;
-        this.#onFailure(asSnapshotError(error));
-      }
+      const failure = await this.#follow().then(() => undefined, asSnapshotError);
+      if (signal.aborted) break;
+      const useful = this.#wasUseful();
+      if (useful) this.#failures = 0;
+      if (failure !== undefined) this.#onFailure(failure);
+      if (failure !== undefined || !useful) this.#failures += 1;
       if (this.#failures > 0) await pause(timers, this.#backoffMs(), signal).catch(() => {});
     }
     this.#synced.reject(abortError(signal));
   }
 
-  /** Until a watch ends in good order. */
+  /** Until a watch ends in good order, or in silence. */
   async #follow(): Promise<void> {
     const { timers, random, signal } = this.#options;
     let version = await this.#positionStillThere();
@@ -127,18 +124,21 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
       this.#openedAt = timers.monotonic();
       this.#tell({ synced: true });
     };
-    for await (const event of this.#collection.watch({ version, seconds, onOpen }, signal)) {
-      this.#take(event);
-      this.#heard = true;
+    try {
+      for await (const event of this.#collection.watch({ version, seconds, onOpen }, signal)) {
+        this.#take(event);
+        this.#heard = true;
+      }
+    } catch (error) {
+      // Where nothing has happened since the server began, it sends no bookmarks either. The next question will tell.
+      if (!isSnapshotError(error, 'timeout') || this.#openedAt === undefined) throw error;
     }
   }
 
-  /** Whether the watch that has just ended was of use. Then what was before it no longer counts. */
-  #wasGood(): boolean {
+  /** Whether the watch that has just ended was of use: what was before it then no longer counts. */
+  #wasUseful(): boolean {
     const open = this.#openedAt === undefined ? 0 : this.#options.timers.monotonic() - this.#openedAt;
-    const good = this.#heard || open >= STEADY_MS;
-    if (good) this.#failures = 0;
-    return good;
+    return this.#heard || open >= STEADY_MS;
   }
 
   /**
@@ -186,7 +186,6 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
       this.#version = undefined;
       // The pages took longer than the server remembers: all at once then.
       if (listing) this.#pageSize = Number.POSITIVE_INFINITY;
-      if (this.#failures > 1) this.#tell({ ...this.#state, error });
       return;
     }
     if (error.code === 'protocol') this.#version = undefined;

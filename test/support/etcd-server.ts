@@ -41,6 +41,8 @@ export interface EtcdCluster extends AsyncDisposable {
   get(key: string): Promise<Buffer | null>;
   /** Grows the database by about so many bytes of values that compress by about a half, as objects of Kubernetes do. */
   fill(bytes: number): Promise<void>;
+  /** Forgets what was before now, as Kubernetes has its etcd do every few minutes. */
+  compact(): Promise<void>;
   /** Starts one more member that does not vote; returns its endpoint. */
   addLearner(): Promise<string>;
 }
@@ -128,6 +130,10 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
     },
     get: (key) => etcd3.get(key).buffer(),
     fill: (bytes) => fill(put, bytes),
+    async compact() {
+      const { header } = await etcd3.kv.range({ key: Buffer.from('now') });
+      await etcd3.kv.compact({ revision: header.revision, physical: true });
+    },
     async addLearner() {
       const member = await plan('learner');
       await addLearnerMember(settings(endpoints), member.peerUrl);

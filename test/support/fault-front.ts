@@ -1,4 +1,5 @@
-import { createServer, request as forward, type IncomingHttpHeaders } from 'node:http';
+import { createServer, request as forwardPlain, type IncomingHttpHeaders } from 'node:http';
+import { request as forwardTls } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 
@@ -30,9 +31,15 @@ export interface FaultFront extends AsyncDisposable {
   setRule(rule: (request: SeenRequest) => Fault | undefined): void;
 }
 
-/** An HTTP proxy before a server, for faults in the protocol. The Host header stays as it came, so signatures hold. */
-export async function startFaultFront(target: string): Promise<FaultFront> {
+/**
+ * An HTTP proxy before a server, for faults in the protocol. The Host header stays as it came, so signatures hold.
+ * @param ca of a target that speaks https; the front itself does not
+ */
+export async function startFaultFront(target: string, ca?: string): Promise<FaultFront> {
   const upstream = new URL(target);
+  // Whose name the certificate must hold: the Host header names the front, by its address.
+  const tls = ca === undefined ? {} : { ca, servername: 'localhost' };
+  const forward = upstream.protocol === 'https:' ? forwardTls : forwardPlain;
   const requests: SeenRequest[] = [];
   const sockets = new Set<Socket>();
   let rule: (request: SeenRequest) => Fault | undefined = () => undefined;
@@ -57,9 +64,13 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
         : pace(fault);
     const send = () => {
       const proxied = forward(
-        { host: upstream.hostname, port: upstream.port, method, path, headers },
+        { host: upstream.hostname, port: upstream.port, method, path, headers, ...tls },
         (answer) => {
           outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
+          outgoing.flushHeaders();
+          answer.once('close', () => {
+            if (!answer.complete) cut();
+          });
           if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
             answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
           } else {
@@ -69,8 +80,8 @@ export async function startFaultFront(target: string): Promise<FaultFront> {
       );
       // Either side may break off: that is the point of this front. The other side then sees it too.
       proxied.on('error', cut);
-      incoming.once('close', () => {
-        if (!incoming.complete) proxied.destroy();
+      outgoing.once('close', () => {
+        if (!outgoing.writableFinished) proxied.destroy();
       });
       incoming.pipe(upward).pipe(proxied);
     };

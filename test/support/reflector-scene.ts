@@ -1,5 +1,5 @@
 import { expect, vi } from 'vitest';
-import { connect, type KubeClient } from '../../src/kube/client.ts';
+import { type ConnectOptions, connect, type KubeClient } from '../../src/kube/client.ts';
 import { type Reflector, type ReflectorOptions, startReflector } from '../../src/kube/reflector.ts';
 import { type FakeTimers, fakeTimers } from './fake-clock.ts';
 import { type Exchange, type ScriptedApi, startScriptedApi } from './scripted-api.ts';
@@ -38,12 +38,12 @@ export class ReflectorScene implements AsyncDisposable {
   readonly changes: string[] = [];
   /** `synced`, and the code of the error. */
   readonly states: string[] = [];
-  readonly #client: KubeClient;
+  readonly #clients: [KubeClient, ...KubeClient[]];
   #reflector: Reflector<string, 'color'> | undefined;
 
   constructor(api: ScriptedApi, client: KubeClient) {
     this.api = api;
-    this.#client = client;
+    this.#clients = [client];
   }
 
   get reflector(): Reflector<string, 'color'> {
@@ -54,7 +54,7 @@ export class ReflectorScene implements AsyncDisposable {
   /** What the cache keeps of a thing is its color. */
   start(options: Partial<ReflectorOptions<Thing, string, 'color'>> = {}): void {
     this.#reflector = startReflector<Thing, string, 'color'>({
-      client: this.#client,
+      client: this.#clients[0],
       path,
       transform: ({ color }) => color,
       indexes: { color: (color) => color },
@@ -67,6 +67,13 @@ export class ReflectorScene implements AsyncDisposable {
       signal: this.stop.signal,
       ...options,
     });
+  }
+
+  /** A client with other limits. */
+  async connect(options: ConnectOptions): Promise<KubeClient> {
+    const client = await connect(await this.api.kubeconfig(), options);
+    this.#clients.push(client);
+    return client;
   }
 
   next(): Promise<Exchange> {
@@ -113,7 +120,7 @@ export class ReflectorScene implements AsyncDisposable {
       expect(this.timers.waiting).toBe(0);
       await until(() => expect(this.api.watching).toBe(0));
     } finally {
-      await this.#client[Symbol.asyncDispose]();
+      for (const client of this.#clients) await client[Symbol.asyncDispose]();
       await this.api[Symbol.asyncDispose]();
     }
   }
