@@ -21,7 +21,23 @@ export interface RecordKeys {
   readonly tokenHash: string;
   /** Annotation of an S3 record: the node that took the snapshot. Ours; k3s neither writes nor reads it. */
   readonly sourceNode: string;
+  /**
+   * Annotation of an S3 record: ETag of the object when it was last looked up and found to be of this cluster.
+   * Ours; a new leader need not look up what has not changed.
+   */
+  readonly etag: string;
+  /** Annotation that people set: anything but `false` keeps record and data until it is taken away. */
+  readonly hold: string;
+  /** Annotation that people set: `Delete` or `Retain`, what becomes of the data when the record is deleted. */
+  readonly deletionPolicy: string;
+  /** Annotations of a node: when its records, or those of S3, were last brought into step. */
+  readonly snapshotsTimestamp: Readonly<Record<'local' | 's3', string>>;
+  /** Finalizer of ours beside k3s's own, where k3s or RKE2 lifts theirs by itself. */
+  readonly finalizer: string;
 }
+
+/** Finalizer that k3s sets on its records; where there is no k3s, we set and lift it. */
+export const SEED_FINALIZER = 'wrangler.cattle.io/managed-etcd-snapshots-controller';
 
 export function recordKeys(program: Program): RecordKeys {
   const prefix = `etcd.${program}.cattle.io`;
@@ -29,6 +45,14 @@ export function recordKeys(program: Program): RecordKeys {
     storageNode: `${prefix}/snapshot-storage-node`,
     tokenHash: `${prefix}/snapshot-token-hash`,
     sourceNode: `${prefix}/snapshot-source-node`,
+    etag: `${prefix}/snapshot-etag`,
+    hold: `${prefix}/snapshot-hold`,
+    deletionPolicy: `${prefix}/snapshot-deletion-policy`,
+    snapshotsTimestamp: {
+      local: `${prefix}/local-snapshots-timestamp`,
+      s3: `${prefix}/s3-snapshots-timestamp`,
+    },
+    finalizer: `${prefix}/snapshot-storage`,
   };
 }
 
@@ -39,6 +63,8 @@ interface ObjectMeta {
   readonly resourceVersion?: string;
   /** RFC 3339. */
   readonly creationTimestamp?: string;
+  /** RFC 3339; since when somebody wants the object gone. */
+  readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly finalizers?: readonly string[];

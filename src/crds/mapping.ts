@@ -50,7 +50,9 @@ export function toListKey(snapshot: Snapshot): string {
 
 /** One item of `ls -o json`: the record under its list key. @throws as `toSnapshotFile` */
 export function toListItem(snapshot: Snapshot, program: Program): ETCDSnapshotFile {
-  const file = toSnapshotFile(snapshot, program);
+  // Whose the object is was not looked into for a list.
+  const { etag: _, ...listed } = snapshot;
+  const file = toSnapshotFile(listed, program);
   return { ...file, metadata: { ...file.metadata, name: toListKey(snapshot) } };
 }
 
@@ -62,6 +64,7 @@ export function fromSnapshotFile(file: ETCDSnapshotFile, program: Program): Snap
   const isS3 = spec.s3 !== undefined || file.metadata.labels?.[keys.storageNode] === S3_NODE;
   const takenBy = annotations[keys.sourceNode] ?? (spec.nodeName === S3_NODE ? undefined : spec.nodeName);
   const tokenHash = annotations[keys.tokenHash];
+  const etag = annotations[keys.etag];
   const createdAt = new Date(
     status.creationTime ?? status.error?.time ?? file.metadata.creationTimestamp ?? 0,
   );
@@ -73,6 +76,7 @@ export function fromSnapshotFile(file: ETCDSnapshotFile, program: Program): Snap
     compressed: spec.snapshotName.endsWith('.zip'),
     location: isS3 ? fromS3Spec(spec.s3 ?? {}, spec.location) : fromFileUrl(spec.location),
     ...(tokenHash === undefined ? {} : { tokenHash }),
+    ...(etag === undefined ? {} : { etag }),
     ...(spec.metadata === undefined ? {} : { metadata: spec.metadata }),
     ...(status.error === undefined
       ? {}
@@ -106,6 +110,9 @@ function annotationsOf(snapshot: Snapshot, program: Program): Record<string, str
   }
   if (snapshot.location.store === 's3' && snapshot.nodeName !== undefined) {
     annotations[keys.sourceNode] = snapshot.nodeName;
+  }
+  if (snapshot.etag !== undefined && snapshot.clusterId !== undefined) {
+    annotations[keys.etag] = snapshot.etag;
   }
   return annotations;
 }

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { EtcdSettings } from '../config/types.ts';
@@ -29,7 +29,7 @@ export async function loadTarget(settings: EtcdSettings, now: Date): Promise<Etc
     readPem('--etcd-certfile', settings.certFile),
     readPem('--etcd-keyfile', settings.keyFile),
   ]);
-  if (cert !== undefined) checkValidity(cert, settings.certFile ?? '', now);
+  if (cert !== undefined && key !== undefined) checkPair({ cert, key }, settings, now);
   try {
     const secureContext = createSecureContext({
       ...(ca === undefined ? {} : { ca }),
@@ -77,22 +77,41 @@ async function readPem(flag: string, path: string | undefined): Promise<Buffer |
   }
 }
 
-/** An expired client certificate would only show as a handshake that etcd breaks off; here it gets its name. */
-function checkValidity(pem: Buffer, path: string, now: Date): void {
+/** What is wrong with the pair would only show as a handshake that etcd breaks off; here it gets its name. */
+function checkPair(
+  pair: { readonly cert: Buffer; readonly key: Buffer },
+  { certFile, keyFile }: EtcdSettings,
+  now: Date,
+): void {
   let certificate: X509Certificate;
   try {
-    certificate = new X509Certificate(pem);
+    certificate = new X509Certificate(pair.cert);
   } catch (error) {
-    throw new SnapshotError('tls', `--etcd-certfile: ${path} holds no certificate`, {
+    throw new SnapshotError('tls', `--etcd-certfile: ${certFile} holds no certificate`, {
       why: asError(error).message,
       hint: 'Give a PEM file with the client certificate of etcd.',
       cause: error,
     });
   }
   if (certificate.validToDate < now || certificate.validFromDate > now) {
-    throw new SnapshotError('tls', `--etcd-certfile: the client certificate ${path} is not valid now`, {
+    throw new SnapshotError('tls', `--etcd-certfile: the client certificate ${certFile} is not valid now`, {
       why: `it is valid from ${certificate.validFromDate.toISOString()} to ${certificate.validToDate.toISOString()}`,
       hint: 'Renew the certificate, or correct the clock of this node.',
     });
   }
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pair.key);
+  } catch (error) {
+    throw new SnapshotError('tls', `--etcd-keyfile: ${keyFile} holds no key that can be read`, {
+      why: asError(error).message,
+      hint: 'Give a PEM file with the key of the client certificate, without a passphrase.',
+      cause: error,
+    });
+  }
+  if (certificate.checkPrivateKey(key)) return;
+  throw new SnapshotError('tls', '--etcd-keyfile: the key does not belong to the client certificate', {
+    why: `${keyFile} is the key of another certificate than ${certFile}`,
+    hint: 'Give --etcd-certfile and --etcd-keyfile the two files of one certificate.',
+  });
 }

@@ -2,18 +2,28 @@ import { type ErrorCode, SnapshotError, systemCode } from '../errors.ts';
 
 interface Translation {
   readonly code: ErrorCode;
+  /** In our words, where those of OpenSSL and Node say nothing to a user of ours, or give advice about Node. */
+  readonly why?: string;
   readonly hint: string;
   readonly retryable?: boolean;
 }
 
-const FLAGS_CA = 'Check --etcd-cafile: it must hold the CA that signed the server certificate of etcd.';
+const FLAGS_CA = 'Give --etcd-cafile the CA that signed the server certificate of etcd.';
 const FLAGS_CLIENT =
-  'Check --etcd-certfile and --etcd-keyfile: etcd must trust the CA of this client certificate.';
+  'Give --etcd-certfile and --etcd-keyfile a client certificate whose CA etcd trusts (its --trusted-ca-file).';
 const SCHEME =
   'Check the scheme and the port of --etcd-servers: https:// for a TLS port, http:// only for a plain one.';
 
-const unknownCa: Translation = { code: 'tls', hint: FLAGS_CA };
-const clientRefused: Translation = { code: 'unauthenticated', hint: FLAGS_CLIENT };
+const unknownCa: Translation = {
+  code: 'tls',
+  why: 'the certificate of etcd is not signed by a CA that is trusted here',
+  hint: FLAGS_CA,
+};
+const clientRefused: Translation = {
+  code: 'unauthenticated',
+  why: 'etcd wants a client certificate, and got none, or none that it trusts',
+  hint: FLAGS_CLIENT,
+};
 const wrongScheme: Translation = { code: 'protocol', hint: SCHEME };
 const away: Translation = {
   code: 'unavailable',
@@ -89,7 +99,7 @@ export function fromConnectionError(doing: string, error: Error): SnapshotError 
   const code = systemCode(error) ?? '';
   const known = BY_CODE[code] ?? away;
   return new SnapshotError(known.code, doing, {
-    why: code === '' ? error.message : `${error.message.split('\n')[0]} (${code})`,
+    why: code === '' ? error.message : `${known.why ?? error.message.split('\n')[0]} (${code})`,
     hint: known.hint,
     retryable: known.retryable ?? false,
     cause: error,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fromAnswer, fromConnection, isObjectMissing } from './api-errors.ts';
-import type { KubeRequest } from './api-request.ts';
+import { fromAnswer, fromConnection, isExpired, isObjectMissing } from './api-errors.ts';
+import { JSON_PATCH, type KubeRequest } from './api-request.ts';
 
 const request: KubeRequest = {
   method: 'POST',
@@ -46,6 +46,17 @@ describe('fromAnswer', () => {
     expect(hint).toContain('"create" etcdsnapshotfiles.k3s.cattle.io');
   });
 
+  it('tells a patch that does not fit the object from one that breaks its schema', () => {
+    const patch: KubeRequest = { ...request, method: 'PATCH', contentType: JSON_PATCH };
+    const code = (sent: KubeRequest, details?: object) => {
+      const { code, retryable } = fromAnswer(sent, 422, status('Invalid', details));
+      return `${code} ${retryable}`;
+    };
+    expect(code(patch, {})).toBe('conflict true');
+    expect(code(patch, { name: 'x', kind: 'ETCDSnapshotFile' })).toBe('protocol false');
+    expect(code({ ...patch, contentType: 'application/merge-patch+json' }, {})).toBe('protocol false');
+  });
+
   it('tells a missing object from a missing resource', () => {
     const object = fromAnswer(request, 404, status('NotFound', { name: 'x', kind: 'etcdsnapshotfiles' }));
     const resource = fromAnswer(request, 404, status('NotFound', {}));
@@ -55,6 +66,12 @@ describe('fromAnswer', () => {
     expect(path.hint).toContain('kubectl apply -f deploy/crds/');
     expect(path.why).toBe('the API server knows no such resource');
     expect(object.hint).not.toContain('CustomResourceDefinition');
+  });
+
+  it('tells what has expired from other conflicts', () => {
+    const gone = fromAnswer(request, 410, status('Expired'));
+    const conflict = fromAnswer(request, 409, status('Conflict', { name: 'x' }));
+    expect([gone, conflict, new Error('410')].map(isExpired)).toEqual([true, false, false]);
   });
 
   it('does not ask for a CustomResourceDefinition where a built-in resource is missing', () => {

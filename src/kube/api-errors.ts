@@ -1,5 +1,5 @@
 import { type ErrorCode, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
-import { describeRequest, type KubeRequest } from './api-request.ts';
+import { describeRequest, JSON_PATCH, type KubeRequest } from './api-request.ts';
 
 /** What the API server answered instead of the object: the machine-readable part of its `Status`. */
 class ApiStatus extends Error {
@@ -26,6 +26,11 @@ export function isObjectMissing(error: unknown): boolean {
     error.cause instanceof ApiStatus &&
     error.cause.objectName !== undefined
   );
+}
+
+/** Whether the API server no longer knows the changes since that resourceVersion, or the rest of that listing. */
+export function isExpired(error: unknown): boolean {
+  return isSnapshotError(error) && error.cause instanceof ApiStatus && error.cause.httpStatus === 410;
 }
 
 interface Translation {
@@ -81,6 +86,7 @@ const BY_SYSTEM_CODE: Readonly<Record<string, Translation>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NOT_TLS,
   EPROTO: NOT_TLS,
   HPE_INVALID_CONSTANT: { code: 'protocol', hint: AWAY.hint },
+  LINE_TOO_LONG: { code: 'protocol', hint: AWAY.hint },
   ENOTFOUND: { code: 'unavailable', hint: 'Check the host name of the server in the kubeconfig.' },
   ETIMEDOUT: SLOW,
   UND_ERR_CONNECT_TIMEOUT: SLOW,
@@ -122,6 +128,15 @@ export function timedOut(request: KubeRequest, server: string, milliseconds: num
   });
 }
 
+/** @param milliseconds how long nothing came */
+export function fellSilent(request: KubeRequest, server: string, milliseconds: number): SnapshotError {
+  return new SnapshotError(SLOW.code, `Cannot ${describeRequest(request).text} in Kubernetes`, {
+    why: `${server} sent nothing for ${milliseconds / 1000} s`,
+    hint: SLOW.hint,
+    retryable: true,
+  });
+}
+
 function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
   const { verb, resource } = describeRequest(request);
   const { httpStatus } = status;
@@ -138,6 +153,9 @@ function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
     const code = status.reason === 'AlreadyExists' ? 'exists' : 'conflict';
     return { code, hint: 'Try again with what is there now.', retryable: true };
   }
+  if (isUnfitPatch(request, status)) {
+    return { code: 'conflict', hint: 'Try again with what is there now.', retryable: true };
+  }
   if (httpStatus === 410) return { code: 'conflict', hint: 'List again from the start.', retryable: true };
   if (httpStatus === 504 || httpStatus === 408) return SLOW;
   if (httpStatus === 429 || httpStatus >= 500) {
@@ -147,6 +165,12 @@ function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
     code: 'protocol',
     hint: 'Check that server and client fit: the installed CustomResourceDefinition may be of another version.',
   };
+}
+
+/** A JSON Patch that does not fit the object as it is: unlike an object that breaks its schema, no object is named. */
+function isUnfitPatch(request: KubeRequest, status: ApiStatus): boolean {
+  const { httpStatus, objectName } = status;
+  return httpStatus === 422 && request.contentType === JSON_PATCH && objectName === undefined;
 }
 
 function hintForMissing(resource: string, status: ApiStatus): string {

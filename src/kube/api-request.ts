@@ -1,3 +1,6 @@
+/** Content type of a JSON Patch (RFC 6902). */
+export const JSON_PATCH = 'application/json-patch+json';
+
 /** One call of the API server, with the object in plain JSON both ways. */
 export interface KubeRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -13,8 +16,16 @@ export interface KubeRequest {
   readonly timeoutMs?: number;
 }
 
+/** A streaming GET of a collection. `watch` itself need not be in the query. */
+export interface WatchRequest extends Pick<KubeRequest, 'path' | 'query' | 'signal'> {
+  /** Longest silence, the wait for the answer included. */
+  readonly idleMs?: number;
+  /** Called when the server has agreed, which may be long before it has something to tell. Must not throw. */
+  readonly onOpen?: () => void;
+}
+
 export interface RequestDescription {
-  /** As RBAC names it: `get`, `list`, `create`, `update`, `patch`, `delete`. */
+  /** As RBAC names it: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`. */
   readonly verb: string;
   /** As RBAC names it, with the group: `configmaps`, `etcdsnapshotfiles.k3s.cattle.io`. */
   readonly resource: string;
@@ -22,10 +33,10 @@ export interface RequestDescription {
   readonly text: string;
 }
 
-const VERBS = { GET: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const;
+const VERBS = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const;
 
 /** Reads verb, resource and object out of a call, in the words that RBAC rules use. */
-export function describeRequest(request: Pick<KubeRequest, 'method' | 'path'>): RequestDescription {
+export function describeRequest(request: Pick<KubeRequest, 'method' | 'path' | 'query'>): RequestDescription {
   const segments = request.path
     .split('/')
     .filter((segment) => segment !== '')
@@ -39,7 +50,13 @@ export function describeRequest(request: Pick<KubeRequest, 'method' | 'path'>): 
   }
   const [plural = request.path, name] = rest;
   const resource = group === undefined ? plural : `${plural}.${group}`;
-  const verb = request.method === 'GET' && name === undefined ? 'list' : VERBS[request.method];
+  const verb = verbOf(request, name !== undefined);
   const object = [namespace, name].filter((part) => part !== undefined).join('/');
   return { verb, resource, text: `${verb} ${resource}${object === '' ? '' : ` ${object}`}` };
+}
+
+function verbOf({ method, query }: Pick<KubeRequest, 'method' | 'query'>, namesOne: boolean): string {
+  if (method !== 'GET') return VERBS[method];
+  if (query?.['watch'] !== undefined) return 'watch';
+  return namesOne ? 'get' : 'list';
 }

@@ -1,18 +1,19 @@
-import { existsSync } from 'node:fs';
-import type { RequestOptions } from 'node:https';
 import { isDeepStrictEqual } from 'node:util';
-import { KubeConfig } from '@kubernetes/client-node';
 import { type Dispatcher, request as httpRequest } from 'undici';
-import { abortError, asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
-import { fromAnswer, fromConnection, timedOut } from './api-errors.ts';
-import { describeRequest, type KubeRequest } from './api-request.ts';
-import { openPool, type TlsMaterial } from './connection-pool.ts';
-import { readKubeconfig } from './kubeconfig-files.ts';
+import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { fellSilent, fromAnswer, fromConnection, timedOut } from './api-errors.ts';
+import { describeRequest, type KubeRequest, type WatchRequest } from './api-request.ts';
+import { openPools, type Pools, type TlsMaterial } from './connection-pool.ts';
+import { loadAccess } from './kubeconfig.ts';
+import { linesOf, SilenceTimer } from './watch-lines.ts';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
-const IN_CLUSTER_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
+/** An API server says something about every minute to those who let it send bookmarks. */
+const DEFAULT_IDLE_MS = 120_000;
+/** Nobody's object comes near: etcd takes 1.5 MiB. */
+const MAX_LINE_BYTES = 32 * 1024 * 1024;
 
-/** One API server, over one pool of connections. Disposing it ends the connections and the calls on them. */
+/** One API server, over shared connections. Disposing it ends the connections and the calls on them. */
 export interface KubeClient extends AsyncDisposable {
   /** URL of the API server. */
   readonly server: string;
@@ -22,153 +23,118 @@ export interface KubeClient extends AsyncDisposable {
    *   `timeout` | `tls` | `protocol` | `aborted`
    */
   request<T>(request: KubeRequest): Promise<T>;
+  /**
+   * What the API server tells of changes, an object at a time, as it came: nothing is checked, events of type `ERROR`
+   * included. Ends when the server ends it in good order; ending the iteration early ends the connection, which is its
+   * own, so that no watch holds up a call. As long as it takes, but no longer silent than `idleMs`.
+   * @throws SnapshotError as `request`; `timeout` when nothing comes, `unavailable` when it is cut off in the middle,
+   *   `protocol` for what is not a line of JSON
+   */
+  watch(request: WatchRequest): AsyncIterable<unknown>;
 }
 
 export interface ConnectOptions {
   /** Longest time for a call that sets none itself; 10 s unless given. */
   readonly timeoutMs?: number;
+  /** Longest silence of a watch that sets none itself; 120 s unless given. */
+  readonly idleMs?: number;
 }
 
 /**
  * Reads the kubeconfig, or without one the ServiceAccount of this pod; no connection is made yet.
- * Credentials are read anew for each call, so that rotated tokens and certificates are taken up.
+ * Credentials are read anew for each call, and from the start when they are refused, so that rotated tokens and
+ * certificates are taken up.
  * @throws SnapshotError `not-found` | `forbidden` | `io` | `usage` when there is no usable configuration
  */
 export async function connect(
   kubeconfigPath: string | undefined,
   options: ConnectOptions = {},
 ): Promise<KubeClient> {
-  const config = loadConfig(kubeconfigPath);
-  const server = serverOf(config, kubeconfigPath);
-  const defaultTimeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  let pool: { readonly tls: TlsMaterial; readonly dispatcher: Dispatcher } | undefined;
-  const retired: Dispatcher[] = [];
+  const access = loadAccess(kubeconfigPath);
+  const { server } = access;
+  let current: { readonly tls: TlsMaterial; readonly pools: Pools } | undefined;
+  const retired: Pools[] = [];
 
-  const poolFor = (tls: TlsMaterial): Dispatcher => {
-    if (pool !== undefined && isDeepStrictEqual(pool.tls, tls)) return pool.dispatcher;
-    if (pool !== undefined) retired.push(pool.dispatcher);
-    pool = { tls, dispatcher: openPool(tls, config.getCurrentCluster()?.proxyUrl) };
-    return pool.dispatcher;
+  const poolsFor = (tls: TlsMaterial): Pools => {
+    if (current !== undefined && isDeepStrictEqual(current.tls, tls)) return current.pools;
+    if (current !== undefined) retired.push(current.pools);
+    current = { tls, pools: openPools(tls, access.proxyUrl) };
+    return current.pools;
   };
 
   const exchange = async (
     request: KubeRequest,
     signal: AbortSignal,
-  ): Promise<{ statusCode: number; text: string }> => {
-    const { headers, tls } = await credentials(config);
-    signal.throwIfAborted();
-    const { statusCode, body } = await httpRequest(urlOf(server, request), {
-      dispatcher: poolFor(tls),
-      method: request.method,
-      headers: { ...headers, ...contentHeaders(request) },
-      body: request.body === undefined ? null : JSON.stringify(request.body),
-      signal,
-    });
-    return { statusCode, text: await body.text() };
+    kind: keyof Pools,
+  ): Promise<Dispatcher.ResponseData> => {
+    let used = await access.credentials();
+    for (let renewed = false; ; renewed = true) {
+      signal.throwIfAborted();
+      const answer = await httpRequest(urlOf(server, request), {
+        dispatcher: poolsFor(used.tls)[kind],
+        method: request.method,
+        headers: { ...used.headers, ...contentHeaders(request) },
+        body: request.body === undefined ? null : JSON.stringify(request.body),
+        // Calls and watches have deadlines of their own.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        signal,
+      });
+      if (answer.statusCode !== 401 || renewed) return answer;
+      const fresh = await access.renewedCredentials();
+      if (isDeepStrictEqual(fresh, used)) return answer;
+      await answer.body.dump();
+      used = fresh;
+    }
+  };
+
+  const translate = (error: unknown, request: KubeRequest, late: SnapshotError | undefined) => {
+    if (request.signal.aborted) return abortError(request.signal);
+    if (isSnapshotError(error)) return error;
+    return late ?? fromConnection(request, server, asError(error));
   };
 
   return {
     server,
     async request<T>(request: KubeRequest): Promise<T> {
-      const timeoutMs = request.timeoutMs ?? defaultTimeoutMs;
+      const timeoutMs = request.timeoutMs ?? options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
       const deadline = AbortSignal.timeout(timeoutMs);
       const signal = AbortSignal.any([request.signal, deadline]);
+      const call = async () => {
+        const { statusCode, body } = await exchange(request, signal, 'calls');
+        return { statusCode, text: await body.text() };
+      };
       try {
         signal.throwIfAborted();
-        const { statusCode, text } = await untilAborted(exchange(request, signal), signal);
+        const { statusCode, text } = await untilAborted(call(), signal);
         if (statusCode >= 300) throw fromAnswer(request, statusCode, text);
         return parseJson<T>(request, server, text);
       } catch (error) {
-        if (request.signal.aborted) throw abortError(request.signal);
-        if (isSnapshotError(error)) throw error;
-        if (deadline.aborted) throw timedOut(request, server, timeoutMs);
-        throw fromConnection(request, server, asError(error));
+        throw translate(error, request, deadline.aborted ? timedOut(request, server, timeoutMs) : undefined);
+      }
+    },
+    async *watch({ idleMs = options.idleMs ?? DEFAULT_IDLE_MS, onOpen, ...request }) {
+      const call: KubeRequest = { ...request, method: 'GET', query: { ...request.query, watch: '1' } };
+      using silence = new SilenceTimer(idleMs);
+      const signal = AbortSignal.any([request.signal, silence.signal]);
+      try {
+        signal.throwIfAborted();
+        const { statusCode, body } = await untilAborted(exchange(call, signal, 'watches'), signal);
+        if (statusCode >= 300) throw fromAnswer(call, statusCode, await body.text());
+        onOpen?.();
+        for await (const line of linesOf(silence.whileHeard(body), MAX_LINE_BYTES)) {
+          signal.throwIfAborted();
+          yield parseJson<unknown>(call, server, line);
+        }
+      } catch (error) {
+        throw translate(error, call, silence.signal.aborted ? fellSilent(call, server, idleMs) : undefined);
       }
     },
     async [Symbol.asyncDispose]() {
-      const open = pool === undefined ? retired : [...retired, pool.dispatcher];
-      await Promise.all(open.map((dispatcher) => dispatcher.destroy()));
+      const open = current === undefined ? retired : [...retired, current.pools];
+      await Promise.all(open.flatMap(({ calls, watches }) => [calls.destroy(), watches.destroy()]));
     },
   };
-}
-
-function loadConfig(path: string | undefined): KubeConfig {
-  if (path !== undefined) {
-    try {
-      return readKubeconfig(path);
-    } catch (error) {
-      throw unreadable(path, asError(error));
-    }
-  }
-  if (process.env['KUBERNETES_SERVICE_HOST'] === undefined || !existsSync(IN_CLUSTER_TOKEN)) {
-    throw new SnapshotError('not-found', 'No Kubernetes cluster is configured', {
-      why: 'there is no kubeconfig, and this is not a pod with a ServiceAccount',
-      hint: 'Name a kubeconfig with --kubeconfig.',
-    });
-  }
-  const config = new KubeConfig();
-  config.loadFromCluster();
-  return config;
-}
-
-function unreadable(path: string, error: Error): SnapshotError {
-  const what = `Cannot read the kubeconfig ${path}`;
-  switch (systemCode(error)) {
-    case undefined:
-      return new SnapshotError('usage', what, {
-        why: 'it is not a kubeconfig',
-        hint: 'Check the file with kubectl config view --kubeconfig.',
-        cause: error,
-      });
-    case 'ENOENT':
-      return new SnapshotError('not-found', what, {
-        why: 'there is no such file',
-        hint: 'Name another one with --kubeconfig.',
-        cause: error,
-      });
-    case 'EACCES':
-      return new SnapshotError('forbidden', what, { hint: 'Run as a user who may read it.', cause: error });
-    default:
-      return new SnapshotError('io', what, { hint: 'Check the path given to --kubeconfig.', cause: error });
-  }
-}
-
-function serverOf(config: KubeConfig, path: string | undefined): string {
-  const cluster = config.getCurrentCluster();
-  const wrong = (why: string) =>
-    new SnapshotError('usage', `The kubeconfig ${path ?? 'of this pod'} cannot be used`, {
-      why,
-      hint: 'Check current-context and its cluster with kubectl config view --minify.',
-    });
-  if (cluster === null) throw wrong('its current context names no cluster');
-  if (!URL.canParse(cluster.server)) throw wrong('the server of its cluster is not a URL');
-  if (new URL(cluster.server).protocol !== 'https:' && !cluster.skipTLSVerify) {
-    throw wrong('the server of its cluster is not https, and insecure-skip-tls-verify is not set');
-  }
-  return cluster.server.replace(/\/+$/, '');
-}
-
-/** Runs credential plugins and reads token and certificate files where the kubeconfig says so. */
-async function credentials(
-  config: KubeConfig,
-): Promise<{ headers: Record<string, string>; tls: TlsMaterial }> {
-  const options: RequestOptions = { headers: {} };
-  try {
-    await config.applyToHTTPSOptions(options);
-  } catch (error) {
-    throw new SnapshotError('unauthenticated', 'The credentials of the kubeconfig cannot be had', {
-      why: `a file or a credential plugin that it names failed (${systemCode(error) ?? 'no code'})`,
-      hint: 'Run kubectl get --raw /version with the same kubeconfig to see its complaint.',
-      cause: error,
-    });
-  }
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(options.headers ?? {})) headers[name] = String(value).trim();
-  if (typeof options.auth === 'string') {
-    headers['authorization'] = `Basic ${Buffer.from(options.auth).toString('base64')}`;
-  }
-  const { ca, cert, key, passphrase, pfx, rejectUnauthorized, servername } = options;
-  return { headers, tls: { ca, cert, key, passphrase, pfx, rejectUnauthorized, servername } };
 }
 
 /**
@@ -185,7 +151,6 @@ async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T
     signal.removeEventListener('abort', onAbort);
   }
 }
-
 function urlOf(server: string, request: KubeRequest): URL {
   const url = new URL(server + request.path);
   for (const [name, value] of Object.entries(request.query ?? {})) {

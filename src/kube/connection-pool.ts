@@ -1,11 +1,8 @@
 import type { SecureContextOptions } from 'node:tls';
 import { Agent, type buildConnector, type Dispatcher, ProxyAgent, Socks5ProxyAgent } from 'undici';
 
-const POOL = {
-  /** Enough for the few calls of a save, and kind to the API server. */
-  connections: 4,
-  allowH2: false,
-} as const;
+/** Enough for the few calls of a save, and kind to the API server. */
+const CALLS_AT_ONCE = 4;
 
 /** What a kubeconfig says about TLS, by value: two that are equal may share connections. */
 export interface TlsMaterial
@@ -14,15 +11,27 @@ export interface TlsMaterial
   readonly servername?: string | undefined;
 }
 
+export interface Pools {
+  readonly calls: Dispatcher;
+  /** Each watch keeps a connection for itself, for minutes: as many as there are watches. */
+  readonly watches: Dispatcher;
+}
+
 /**
- * One pool for all calls; the Kubernetes library itself would open a new TLS connection for each.
+ * Connections that all calls and watches share; the Kubernetes library itself would open a new one for each.
  * @param proxyUrl the kubeconfig's own `proxy-url`; the proxy environment is never followed
  */
-export function openPool(tls: TlsMaterial, proxyUrl: string | undefined): Dispatcher {
+export function openPools(tls: TlsMaterial, proxyUrl: string | undefined): Pools {
+  return { calls: openPool(tls, proxyUrl, CALLS_AT_ONCE), watches: openPool(tls, proxyUrl, null) };
+}
+
+function openPool(tls: TlsMaterial, proxyUrl: string | undefined, connections: number | null): Dispatcher {
+  const options = { connections, allowH2: false };
   const connect = connectOptions(tls);
-  if (proxyUrl === undefined || proxyUrl === '') return new Agent({ ...POOL, connect });
-  if (proxyUrl.startsWith('socks')) return new Socks5ProxyAgent(proxyUrl, { ...POOL, requestTls: connect });
-  return new ProxyAgent({ ...POOL, uri: proxyUrl, requestTls: connect });
+  if (proxyUrl === undefined || proxyUrl === '') return new Agent({ ...options, connect });
+  const through = { ...options, requestTls: connect };
+  if (proxyUrl.startsWith('socks')) return new Socks5ProxyAgent(proxyUrl, through);
+  return new ProxyAgent({ ...through, uri: proxyUrl });
 }
 
 function connectOptions(tls: TlsMaterial): buildConnector.BuildOptions {

@@ -1,6 +1,10 @@
 import { type ETCDSnapshotFile, snapshotFileResource } from '../crds/etcd-snapshot-file.ts';
 import { isObjectMissing } from './api-errors.ts';
+import { JSON_PATCH } from './api-request.ts';
 import type { KubeClient } from './client.ts';
+
+/** Under this name the API server keeps, in `managedFields`, what we wrote and what others did. */
+export const FIELD_MANAGER = 'etcd-snapshot';
 
 const COLLECTION = `/apis/${snapshotFileResource.apiVersion}/${snapshotFileResource.plural}`;
 const PAGE_SIZE = 500;
@@ -15,6 +19,34 @@ export interface SnapshotFilesApi {
   create(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile>;
   /** Replaces the record of that resourceVersion. @throws SnapshotError `conflict` when it has changed since */
   update(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile>;
+  /**
+   * Changes parts of a record, all or none of them; undefined when there is no such record.
+   * @throws SnapshotError `conflict` when a `test` does not hold
+   */
+  patch(
+    name: string,
+    operations: readonly PatchOperation[],
+    signal: AbortSignal,
+  ): Promise<ETCDSnapshotFile | undefined>;
+  /**
+   * Asks for the end of exactly this record; finalizers may keep it for a while. False when there was none.
+   * @throws SnapshotError `conflict` when the name belongs to another record by now, or this one has changed since
+   */
+  delete(name: string, only: DeletePreconditions, signal: AbortSignal): Promise<boolean>;
+}
+
+/** One step of a JSON Patch (RFC 6902); `add` also replaces the member of an object. */
+export interface PatchOperation {
+  readonly op: 'add' | 'remove' | 'replace' | 'test';
+  /** JSON Pointer; in a key, `/` is written `~1` and `~` is written `~0`. */
+  readonly path: string;
+  readonly value?: unknown;
+}
+
+interface DeletePreconditions {
+  readonly uid: string;
+  /** Left out, the record may have changed, as long as it is the same one. */
+  readonly resourceVersion?: string;
 }
 
 interface ListOptions {
@@ -29,16 +61,11 @@ interface Page {
   readonly items: readonly ETCDSnapshotFile[];
 }
 
-export function createSnapshotFilesApi(client: KubeClient): SnapshotFilesApi {
+export function createSnapshotFilesApi(client: Pick<KubeClient, 'request'>): SnapshotFilesApi {
+  const query = { fieldManager: FIELD_MANAGER };
   return {
-    async get(name, signal) {
-      try {
-        return await client.request<ETCDSnapshotFile>({ method: 'GET', path: pathOf(name), signal });
-      } catch (error) {
-        if (isObjectMissing(error)) return undefined;
-        throw error;
-      }
-    },
+    get: (name, signal) =>
+      unlessMissing(client.request<ETCDSnapshotFile>({ method: 'GET', path: pathOf(name), signal })),
     async *list({ labelSelector = '', pageSize = PAGE_SIZE }, signal) {
       let position: string | undefined = '';
       while (position !== undefined) {
@@ -48,12 +75,40 @@ export function createSnapshotFilesApi(client: KubeClient): SnapshotFilesApi {
         position = page.metadata.continue || undefined;
       }
     },
-    create: (file, signal) => client.request({ method: 'POST', path: COLLECTION, body: file, signal }),
+    create: (file, signal) => client.request({ method: 'POST', path: COLLECTION, query, body: file, signal }),
     update: (file, signal) =>
-      client.request({ method: 'PUT', path: pathOf(file.metadata.name), body: file, signal }),
+      client.request({ method: 'PUT', path: pathOf(file.metadata.name), query, body: file, signal }),
+    patch: (name, operations, signal) =>
+      unlessMissing(
+        client.request<ETCDSnapshotFile>({
+          method: 'PATCH',
+          path: pathOf(name),
+          query,
+          body: operations,
+          contentType: JSON_PATCH,
+          signal,
+        }),
+      ),
+    async delete(name, { uid, resourceVersion }, signal) {
+      const preconditions = { uid, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+      const body = { apiVersion: 'v1', kind: 'DeleteOptions', preconditions };
+      const answer = await unlessMissing(
+        client.request<object>({ method: 'DELETE', path: pathOf(name), body, signal }),
+      );
+      return answer !== undefined;
+    },
   };
 }
 
 function pathOf(name: string): string {
   return `${COLLECTION}/${encodeURIComponent(name)}`;
+}
+
+async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isObjectMissing(error)) return undefined;
+    throw error;
+  }
 }

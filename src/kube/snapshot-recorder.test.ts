@@ -51,6 +51,10 @@ class FakeApi implements KubeClient {
     return JSON.parse(JSON.stringify(reply));
   }
 
+  watch(): never {
+    throw new Error('a recorder watches nothing');
+  }
+
   #usual(call: Call): Reply {
     const sent = call.body as { metadata: { name: string; resourceVersion?: string } } | undefined;
     if (call.method === 'POST' && sent !== undefined) {

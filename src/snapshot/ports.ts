@@ -58,6 +58,18 @@ export interface SnapshotUpload {
   readonly onProgress?: (bytes: number) => void;
 }
 
+/** What a listing alone tells of an entry. */
+export interface ListedEntry {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Without quotes; undefined when the server gives none. */
+  readonly etag: string | undefined;
+}
+
+/** The snapshot that this entry was found to be when it had the same size and ETag; undefined to have it looked up. */
+export type Recall = (entry: ListedEntry) => Snapshot | undefined;
+
 export interface ByteRange {
   readonly start: number;
   /** Exclusive. */
@@ -77,13 +89,20 @@ export interface SnapshotStore {
    * @throws SnapshotError; whatever was begun has then been undone, or is left for `sweep`
    */
   put(upload: SnapshotUpload, signal: AbortSignal): Promise<StoredSnapshot>;
-  /** Every finished snapshot, in no particular order. Temporary and foreign files are never among them. */
-  list(signal: AbortSignal): Promise<readonly Snapshot[]>;
+  /**
+   * Every finished snapshot, in no particular order. Temporary and foreign files are never among them.
+   * @param recall what the caller knows of an entry from before; a store that has to ask for each entry asks only for
+   *   those that are not recalled
+   */
+  list(signal: AbortSignal, recall?: Recall): Promise<readonly Snapshot[]>;
   /** The snapshot of that name, or undefined. @throws SnapshotError `usage` for a name that is not a plain file name */
   stat(name: string, signal: AbortSignal): Promise<Snapshot | undefined>;
   /** Its bytes, or the part of them that `range` names. @throws SnapshotError `not-found` */
   open(name: string, signal: AbortSignal, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>;
-  /** Removes the snapshot and its sidecar; false when there was none. Idempotent. */
+  /**
+   * Removes the snapshot and its sidecar; false when there was none. Idempotent.
+   * @throws SnapshotError `foreign` when what carries the name is no snapshot; it is left as it is
+   */
   remove(name: string, signal: AbortSignal): Promise<boolean>;
   /**
    * Removes what dead saves of this node left behind: temporary files, parts of uploads. Returns what went.

@@ -20,18 +20,26 @@ export class SaveLedger {
   readonly #identity: SnapshotIdentity;
   readonly #recorder: SnapshotRecorder | undefined;
   readonly #signal: AbortSignal;
+  readonly #onStored: (snapshot: Snapshot) => void;
   readonly #entries: Entry[] = [];
   readonly #failures: SnapshotError[] = [];
   readonly #warnings: Error[] = [];
 
-  constructor(identity: SnapshotIdentity, recorder: SnapshotRecorder | undefined, signal: AbortSignal) {
+  constructor(
+    identity: SnapshotIdentity,
+    recorder: SnapshotRecorder | undefined,
+    onStored: (snapshot: Snapshot) => void,
+    signal: AbortSignal,
+  ) {
     this.#identity = identity;
+    this.#onStored = onStored;
     this.#recorder = recorder;
     this.#signal = signal;
   }
 
   stored({ snapshot, warnings }: StoredSnapshot): void {
     this.#warnings.push(...warnings);
+    this.#onStored(snapshot);
     this.#publish(snapshot);
   }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { name, s3Location, saveWorld, whole } from '../../test/support/save-world.ts';
 import { abortError, SnapshotError } from '../errors.ts';
 import { type SaveProgress, saveSnapshot } from './save-snapshot.ts';
+import type { Snapshot } from './snapshot.ts';
 
 const request = { base: 'on-demand', nodeName: 'k3s-server-1' };
 const never = new AbortController().signal;
@@ -53,9 +54,12 @@ describe('saveSnapshot', () => {
         signal.addEventListener('abort', () => reject(abortError(signal)));
       });
     const { parts, recorded } = saveWorld({ at: { upload, record: () => record.resolve() } });
-    const save = saveSnapshot(parts, request, quiet, interrupt.signal);
+    const stored: Snapshot[] = [];
+    const onStored = (snapshot: Snapshot) => stored.push(snapshot);
+    const save = saveSnapshot({ ...parts, onStored }, request, quiet, interrupt.signal);
     await record.promise;
     await Promise.resolve();
+    expect(stored).toMatchObject([{ name, location: { store: 'local' } }]);
     expect(recorded).toMatchObject([{ location: { store: 'local', path: `/snapshots/${name}` } }]);
     interrupt.abort();
     await expect(save).rejects.toMatchObject({

@@ -20,8 +20,8 @@ export interface SaveProgress {
   readonly store: 'local' | 's3';
   /** Bytes of the snapshot that the store has taken so far; for disk, counted before compression. */
   readonly bytes: number;
-  /** Best guess of the bytes to come in all. */
-  readonly total: number;
+  /** The bytes to come in all; undefined where only the end will tell, as of an upload that is compressed on the way. */
+  readonly total: number | undefined;
 }
 
 export interface SaveResult {
@@ -49,6 +49,8 @@ export interface SaveParts {
   readonly tokenHash: (signal: AbortSignal) => Promise<string | undefined>;
   readonly compress: Compressor | undefined;
   readonly clock: Clock;
+  /** Told of each copy as soon as it stands: others may still take long, or never come to be. */
+  readonly onStored?: (snapshot: Snapshot) => void;
 }
 
 /** Turns the bytes of one snapshot into a `.zip` with one entry, in one pass. */
@@ -82,7 +84,7 @@ export async function saveSnapshot(
   const compressed = parts.compress !== undefined;
   const name = buildSnapshotName({ base: request.base, nodeName: request.nodeName, createdAt, compressed });
   const identity = { name, nodeName: request.nodeName, createdAt, compressed };
-  const ledger = new SaveLedger(identity, parts.recorder, signal);
+  const ledger = new SaveLedger(identity, parts.recorder, parts.onStored ?? (() => {}), signal);
   try {
     await using lock = await parts.folder.lock(signal);
     void lock;
@@ -132,7 +134,8 @@ async function keepCopies(
   lost: AbortController,
 ): Promise<void> {
   const whileHope = AbortSignal.any([signal, lost.signal]);
-  const tell = (bytes: number) => onProgress({ store: 's3', bytes, total: draft.expectedSize });
+  const tell = (bytes: number) =>
+    onProgress({ store: 's3', bytes, total: parts.compress === undefined ? draft.expectedSize : undefined });
   const upload = uploadBeside(
     parts.remote,
     { ...identity, bytes: draft, facts, onProgress: tell },

@@ -54,6 +54,8 @@ export interface Snapshot extends SnapshotFacts {
   readonly compressed: boolean;
   readonly location: SnapshotLocation;
   readonly failure?: SnapshotFailure;
+  /** Of an S3 object, without quotes; changes when its content does. */
+  readonly etag?: string;
 }
 
 /** `file:///path` or `s3://bucket/key`, without percent-encoding; empty for a failed save that had no place yet. */

@@ -1,8 +1,13 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import type { SnapshotFacts } from '../snapshot/snapshot.ts';
 import { isTemporaryOf, writeAtomically } from './atomic-write.ts';
+
+/** Where the metadata files of a snapshot folder are: beside it, as k3s has them. */
+export function sidecarFolder(snapshotDir: string): string {
+  return join(dirname(snapshotDir), '.metadata');
+}
 
 /** The metadata files of a snapshot folder: one JSON object of strings per snapshot, named like it. */
 export interface Sidecars {
@@ -10,6 +15,8 @@ export interface Sidecars {
   write(name: string, facts: SnapshotFacts): Promise<void>;
   /** Undefined when there is none, or none that is an object of strings: the snapshot is good without it. */
   read(name: string): Promise<Readonly<Record<string, string>> | undefined>;
+  /** Of all snapshots that have one, and perhaps of others; for those who read many. @throws system errors */
+  names(): Promise<ReadonlySet<string>>;
   /** Idempotent. @throws system errors */
   remove(name: string): Promise<void>;
   /** Removes the half-written files of this owner. Returns their names. @throws system errors */
@@ -18,6 +25,11 @@ export interface Sidecars {
 
 /** @param owner whose half-written files `sweep` may remove: the holder of one snapshot folder, although siblings share `dir` */
 export function createSidecars(dir: string, owner: string): Sidecars {
+  const filesIn = () =>
+    readdir(dir).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return [];
+      throw error;
+    });
   return {
     async write(name, { metadata }) {
       if (metadata === undefined || Object.keys(metadata).length === 0) return;
@@ -32,13 +44,10 @@ export function createSidecars(dir: string, owner: string): Sidecars {
         throw error;
       }
     },
+    names: async () => new Set(await filesIn()),
     remove: (name) => rm(join(dir, name), { force: true }),
     async sweep() {
-      const names = await readdir(dir).catch((error: unknown) => {
-        if (systemCode(error) === 'ENOENT') return [];
-        throw error;
-      });
-      const left = names.filter((name) => isTemporaryOf(owner, name));
+      const left = (await filesIn()).filter((name) => isTemporaryOf(owner, name));
       for (const name of left) await rm(join(dir, name), { force: true });
       return left;
     },

@@ -37,8 +37,10 @@ describe('listing', () => {
     ]);
     const byHand = found.find((one) => one.name === 'copied-by-hand');
     expect(byHand?.createdAt.getMilliseconds()).toBe(0);
-    expect(await place.store.remove('link-node-1-1730308816', never)).toBe(false);
-    expect(await readdir(place.dir)).toContain('link-node-1-1730308816');
+    for (const other of ['link-node-1-1730308816', 'folder-node-1-1730308816', 'notes.txt']) {
+      await expect(place.store.remove(other, never)).rejects.toMatchObject({ code: 'foreign' });
+      expect(await readdir(place.dir)).toContain(other);
+    }
   });
 
   it('stands without metadata that is damaged', async () => {

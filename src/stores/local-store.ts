@@ -16,13 +16,13 @@ import { isTemporaryOf, makeFolder, syncFolder } from './atomic-write.ts';
 import { diskError, diskFull, freeBytes } from './disk-errors.ts';
 import { lockFolder, sweepLocks } from './folder-lock.ts';
 import { openDraft } from './local-draft.ts';
-import { createSidecars } from './local-sidecars.ts';
+import { createSidecars, sidecarFolder } from './local-sidecars.ts';
 
 const COPY_BYTES = 1024 * 1024;
 
 export interface LocalStoreOptions {
   readonly dir: string;
-  /** A default folder is made when it is missing, and empty until then; one that the user named must exist. */
+  /** A default folder is made in the server's own when it is missing, and empty until then; one that the user named must exist. */
   readonly isDefaultDir: boolean;
   readonly nodeName: string;
 }
@@ -31,13 +31,13 @@ export interface LocalStoreOptions {
 export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
   const { isDefaultDir, nodeName } = options;
   const dir = resolve(options.dir);
-  const sidecars = createSidecars(join(dirname(dir), '.metadata'), `${nodeName}/${basename(dir)}`);
+  const sidecars = createSidecars(sidecarFolder(dir), `${nodeName}/${basename(dir)}`);
 
-  const find = async (name: string): Promise<Snapshot | undefined> => {
+  const find = async (name: string, hasSidecar = true): Promise<Snapshot | undefined> => {
     const path = join(dir, name);
     const stats = await lstat(path).catch(absent);
     if (stats?.isFile() !== true || !looksLikeSnapshot(name, stats.size)) return undefined;
-    const metadata = await sidecars.read(name);
+    const metadata = hasSidecar ? await sidecars.read(name) : undefined;
     return {
       name,
       nodeName,
@@ -83,9 +83,11 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
     async list(signal) {
       if (signal.aborted) throw abortError(signal);
       const found: Snapshot[] = [];
-      for (const name of await namesIn(dir, isDefaultDir)) {
+      const names = await namesIn(dir, isDefaultDir);
+      const withSidecar = await sidecars.names().catch(unreadable(dir));
+      for (const name of names) {
         if (signal.aborted) throw abortError(signal);
-        const snapshot = await find(name).catch(unreadable(dir));
+        const snapshot = await find(name, withSidecar.has(name)).catch(unreadable(dir));
         if (snapshot !== undefined) found.push(snapshot);
       }
       return found;
@@ -106,6 +108,7 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
       if (signal.aborted) throw abortError(signal);
       try {
         const there = (await find(name)) !== undefined;
+        if (!there) await assertNothingElse(dir, name);
         if (there) {
           await rm(join(dir, name), { force: true });
           await syncFolder(dir);
@@ -128,12 +131,30 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
   };
 }
 
+/**
+ * Of a default folder at most `db/snapshots` is made: where the server itself is not at home, the node or a setting is
+ * another one than was thought, and a tree of empty folders would mislead whoever looks next.
+ */
+async function assertHome(dir: string): Promise<void> {
+  const home = dirname(dirname(dir));
+  const stats = await stat(home).catch((error: unknown) => {
+    // A file in the way has a name of its own, which making the folder finds.
+    if (systemCode(error) !== 'ENOTDIR') return absent(error);
+  });
+  if (stats !== undefined) return;
+  throw new SnapshotError('not-found', `There is no place for the snapshot folder ${dir}`, {
+    why: `${home} does not exist, so there is no such server on this node`,
+    hint: 'Run this on a server, or correct --data-dir or --distribution, or name a folder with --dir.',
+  });
+}
+
 async function useFolder(dir: string, isDefaultDir: boolean): Promise<void> {
   try {
     const stats = await stat(dir).catch(absent);
     if (stats?.isDirectory() === true) return;
     if (stats !== undefined) throw notAFolder(dir);
     if (!isDefaultDir) throw missing(dir);
+    await assertHome(dir);
     await makeFolder(dir);
   } catch (error) {
     throw await diskError(error, { what: `Cannot use the snapshot folder ${dir}`, path: dir });
@@ -145,7 +166,10 @@ async function namesIn(dir: string, isDefaultDir: boolean): Promise<string[]> {
     return await readdir(dir);
   } catch (error) {
     const code = systemCode(error);
-    if (code === 'ENOENT' && isDefaultDir) return [];
+    if (code === 'ENOENT' && isDefaultDir) {
+      await assertHome(dir);
+      return [];
+    }
     if (code === 'ENOENT') throw missing(dir);
     if (code === 'ENOTDIR') throw notAFolder(dir);
     throw await diskError(error, { what: `Cannot list the snapshot folder ${dir}`, path: dir });
@@ -227,6 +251,16 @@ function unreadable(dir: string): (error: unknown) => Promise<never> {
   return async (error) => {
     throw await diskError(error, { what: `Cannot read the snapshot folder ${dir}`, path: dir });
   };
+}
+
+/** What carries a snapshot's name and is none (a link, a folder, another file) is left alone, and its sidecar too. */
+async function assertNothingElse(dir: string, name: string): Promise<void> {
+  const stats = await lstat(join(dir, name)).catch(absent);
+  if (stats === undefined) return;
+  throw new SnapshotError('foreign', `Cannot delete ${join(dir, name)}`, {
+    why: stats.isFile() ? 'it is not a snapshot' : 'it is no regular file',
+    hint: 'Look at it, and remove it by hand if it may go.',
+  });
 }
 
 function notThere(dir: string, name: string): SnapshotError {

@@ -22,6 +22,8 @@ export interface S3Tuning {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Told what the settings came to: route, certificates, keys. */
   readonly onDebug?: (facts: Record<string, unknown>, message: string) => void;
+  /** Asked right before each request, the repeated ones too; throws when it must not be made. */
+  readonly mayCall?: () => void;
 }
 
 export interface S3CallOptions {
@@ -115,6 +117,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
       try {
         return await pRetry(
           async (attempt) => {
+            tuning.mayCall?.();
             try {
               return await once(attempt);
             } catch (error) {

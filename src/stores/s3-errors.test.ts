@@ -104,6 +104,17 @@ describe('fromS3Error', () => {
     expect(error.why).toMatch(why);
   });
 
+  it('knows a wrong clock also by the refusal of a HEAD, which says nothing but when', () => {
+    const headers = { date: 'Sun, 22 Nov 2026 09:00:00 GMT' };
+    const refused = (clockSkewCorrected: boolean) =>
+      sdkError('UnknownError', 403, {
+        $metadata: { httpStatusCode: 403, clockSkewCorrected },
+        $response: { statusCode: 403, headers },
+      });
+    expect(fromS3Error(refused(true), call).code).toBe('clock-skew');
+    expect(fromS3Error(refused(false), call).code).toBe('forbidden');
+  });
+
   it('names the right region when the server does', () => {
     const byBody = sdkError('AuthorizationHeaderMalformed', 400, { Region: 'eu-central-1' });
     expect(fromS3Error(byBody, call).hint).toBe('Use --s3-region=eu-central-1.');

@@ -5,6 +5,8 @@ export interface Failure {
   readonly name: string;
   readonly status: number | undefined;
   readonly headers: Readonly<Record<string, string | undefined>>;
+  /** The SDK found the server's clock far from ours, and goes by that from now on. */
+  readonly skewCorrected: boolean;
   /** Region that the server names in an error about regions. */
   readonly region: string | undefined;
   /** With what a proxy answered CONNECT. */
@@ -43,6 +45,7 @@ export function readFailure(error: unknown): Failure {
     name: asError(error).name,
     status: typeof status === 'number' ? status : undefined,
     headers: byName,
+    skewCorrected: field(metadata, 'clockSkewCorrected') === true,
     region: typeof region === 'string' ? region : undefined,
     tunnelStatus: typeof tunnelStatus === 'number' ? tunnelStatus : undefined,
   };

@@ -15,14 +15,19 @@ export interface ObjectHead {
   readonly metadata: Readonly<Record<string, string>> | undefined;
 }
 
-/** Names and sizes of the objects directly under `prefix`, page by page. */
+export interface ListedObject {
+  readonly size: number;
+  readonly etag: string | undefined;
+}
+
+/** The objects directly under `prefix` by key, page by page. */
 export async function listObjects(
   s3: S3Connection,
   prefix: string,
   doing: string,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, number>> {
-  const found = new Map<string, number>();
+): Promise<ReadonlyMap<string, ListedObject>> {
+  const found = new Map<string, ListedObject>();
   const seen = new Set<string>();
   let token: string | undefined;
   do {
@@ -37,8 +42,8 @@ export async function listObjects(
       client.send(new ListObjectsV2Command(input), options),
     );
     if (page.IsTruncated === undefined && page.Name === undefined) throw noListing(s3, doing);
-    for (const { Key, Size } of page.Contents ?? []) {
-      if (Key !== undefined) found.set(Key, Size ?? 0);
+    for (const { Key, Size, ETag } of page.Contents ?? []) {
+      if (Key !== undefined) found.set(Key, { size: Size ?? 0, etag: bareEtag(ETag) });
     }
     const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     if (next !== undefined && seen.has(next)) throw goesInCircles(s3, doing);
@@ -95,6 +100,11 @@ export async function assertBucket(s3: S3Connection, doing: string, signal: Abor
   );
 }
 
+/** An ETag without quotes and weakness mark: servers and their listings differ in both. */
+export function bareEtag(etag: string | undefined): string | undefined {
+  return etag?.replace(/^W\/|"/g, '');
+}
+
 export function toSnapshot(
   settings: S3Settings,
   name: string,
@@ -102,6 +112,7 @@ export function toSnapshot(
   sidecar: Readonly<Record<string, string>> | undefined,
 ): Snapshot {
   const { nodeName, facts } = fromUserMetadata(head.metadata);
+  const etag = bareEtag(head.etag);
   const modified = Math.floor((head.lastModified?.getTime() ?? 0) / 1000) * 1000;
   return {
     name,
@@ -111,32 +122,9 @@ export function toSnapshot(
     compressed: name.endsWith('.zip'),
     location: s3Location(settings, name),
     ...facts,
+    ...(etag === undefined ? {} : { etag }),
     ...(sidecar === undefined ? {} : { metadata: sidecar }),
   };
-}
-
-/** Runs `work` for each item, so many at a time, and keeps the order. The first failure ends it. */
-export async function mapLimited<T, R>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = [];
-  const queue = items.entries();
-  let failed = false;
-  const worker = async () => {
-    for (const [at, item] of queue) {
-      if (failed) return;
-      try {
-        results[at] = await work(item);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  return results;
 }
 
 export function listing(settings: S3Settings): string {

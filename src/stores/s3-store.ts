@@ -1,8 +1,9 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { assertSnapshotName, looksLikeSnapshot } from '../snapshot/naming.ts';
-import type { Clock, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
+import type { Clock, Recall, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
 import type { Program, Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
 import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
@@ -16,7 +17,7 @@ import {
   sidecarPrefix,
   snapshotKey,
 } from './s3-keys.ts';
-import { assertBucket, headObject, listing, listObjects, mapLimited, toSnapshot } from './s3-list.ts';
+import { assertBucket, bareEtag, headObject, listing, listObjects, toSnapshot } from './s3-list.ts';
 import { parseSidecar, toUserMetadata } from './s3-metadata.ts';
 import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
@@ -59,7 +60,7 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
       const doing = `Cannot upload ${url(upload.name)}`;
       return s3.timedByClock(doing, signal, (inner, time) => put(s3, upload, options, doing, inner, time));
     },
-    list: (signal) => s3.timed(listing(settings), signal, (inner) => list(s3, inner)),
+    list: (signal, recall) => s3.timed(listing(settings), signal, (inner) => list(s3, inner, recall)),
     async stat(name, signal) {
       assertSnapshotName(name);
       const doing = `Cannot look up ${url(name)}`;
@@ -146,8 +147,18 @@ async function put(
   }
   const { name, nodeName, createdAt, compressed } = upload;
   const location = s3Location(settings, name);
+  const etag = bareEtag(uploaded.etag);
   return {
-    snapshot: { ...facts, name, nodeName, createdAt, compressed, size: uploaded.size, location },
+    snapshot: {
+      ...facts,
+      name,
+      nodeName,
+      createdAt,
+      compressed,
+      size: uploaded.size,
+      location,
+      ...(etag === undefined ? {} : { etag }),
+    },
     warnings,
   };
 }
@@ -177,12 +188,16 @@ function difference(
 ): string | undefined {
   if (stored === undefined) return 'the object is not there after its upload';
   if (stored.size !== sent.size) return `${sent.size} bytes were sent, and ${stored.size} are stored`;
-  const [ours, theirs] = [sent.etag, stored.etag].map((etag) => etag?.replace(/^W\/|"/g, ''));
+  const [ours, theirs] = [bareEtag(sent.etag), bareEtag(stored.etag)];
   if (ours === undefined || theirs === undefined || ours === theirs) return undefined;
   return `the stored object is another one (ETag ${theirs} instead of ${ours})`;
 }
 
-async function list(s3: S3Connection, signal: AbortSignal): Promise<readonly Snapshot[]> {
+async function list(
+  s3: S3Connection,
+  signal: AbortSignal,
+  recall: Recall = () => undefined,
+): Promise<readonly Snapshot[]> {
   const { settings } = s3;
   const doing = listing(settings);
   const prefix = folderPrefix(settings);
@@ -190,19 +205,27 @@ async function list(s3: S3Connection, signal: AbortSignal): Promise<readonly Sna
     listObjects(s3, prefix, doing, signal),
     listObjects(s3, sidecarPrefix(settings), doing, signal),
   ]);
-  const names = [...objects].flatMap(([key, size]) => {
+  const entries = [...objects].flatMap(([key, object]) => {
     const name = nameOfKey(prefix, key);
-    return name !== undefined && looksLikeSnapshot(name, size) ? [name] : [];
+    return name !== undefined && looksLikeSnapshot(name, object.size) ? [{ name, ...object }] : [];
   });
-  const found = await mapLimited(names, HEADS_AT_ONCE, async (name) => {
-    const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
-    // Deleted since it was listed.
-    if (head === undefined) return [];
-    const sidecar = sidecars.has(sidecarKey(settings, name))
-      ? await readSidecar(s3, name, signal)
-      : undefined;
-    return [toSnapshot(settings, name, head, sidecar)];
-  });
+  const found = await pMap(
+    entries,
+    async (entry) => {
+      const { name } = entry;
+      const known = recall(entry);
+      const sidecarCame = known?.metadata === undefined && sidecars.has(sidecarKey(settings, name));
+      if (known !== undefined && !sidecarCame) return [known];
+      const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
+      // Deleted since it was listed.
+      if (head === undefined) return [];
+      const sidecar = sidecars.has(sidecarKey(settings, name))
+        ? await readSidecar(s3, name, signal)
+        : undefined;
+      return [toSnapshot(settings, name, head, sidecar)];
+    },
+    { concurrency: HEADS_AT_ONCE },
+  );
   return found.flat();
 }
 

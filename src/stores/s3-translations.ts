@@ -256,11 +256,11 @@ export function translationOf(error: unknown, failure: Failure): Translation | u
 const NAMELESS: readonly string[] = ['UnknownError', 'Unknown', 'Error'];
 
 /** HEAD answers and proxies tell nothing but a status. */
-function byStatus({ name, status }: Failure): Translation | undefined {
+function byStatus({ name, status, skewCorrected }: Failure): Translation | undefined {
   if (status === undefined) return undefined;
   if (status === 429 || status >= 500) return later;
   if (status === 401) return wrongKey;
-  if (status === 403) return denied;
+  if (status === 403) return skewCorrected ? skewed : denied;
   if (status === 404 && NAMELESS.includes(name)) return noObject;
   if (status === 301 || status === 307) return wrongRegion;
   return status === 400 ? badRequest : undefined;

@@ -13,6 +13,13 @@ import { scratchDir } from './scratch.ts';
 
 const definitions = fileURLToPath(new URL('../../deploy/crds/', import.meta.url));
 
+const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  omitStages: ['RequestReceived'],
+  rules: [{ level: 'Metadata' }],
+};
+
 export interface KubectlResult {
   readonly code: number;
   readonly stdout: string;
@@ -30,20 +37,26 @@ export interface ControlPlane extends AsyncDisposable {
   serviceAccountKubeconfig(namespace: string, name: string): Promise<string>;
   /** The same kubeconfig with another server address, for fronts. */
   kubeconfigVia(url: string): Promise<string>;
+  /** JSON lines, one per answered request; empty unless it was asked for. */
+  readonly auditLog: string;
   kill(signal: NodeJS.Signals): void;
   /** Ends the API server and starts it again on the same port and etcd. */
   restart(): Promise<void>;
 }
 
 export interface ControlPlaneOptions {
+  /** Default false: keep a log of who asked for what, see `auditLog`. */
+  readonly audit?: boolean;
   /** Default true: apply `deploy/crds/`. */
   readonly crds?: boolean;
+  /** Of etcd; one unless given. */
+  readonly members?: 1 | 3;
 }
 
 /** etcd and kube-apiserver on loopback: TLS, client certificates, RBAC. */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   const scratch = await scratchDir('kube-');
-  const etcd = await startEtcd();
+  const etcd = await startEtcd({ members: options.members ?? 1 });
   const ca = await certificateAuthority(scratch.path, 'kubernetes');
   const serving = await ca.issue('kube-apiserver', {
     hosts: ['localhost', '127.0.0.1', '10.0.0.1', 'kubernetes', 'kubernetes.default'],
@@ -55,11 +68,17 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const [port] = await freePorts(1);
   const url = `https://127.0.0.1:${port}`;
   const apiServer = await toolPath('kube-apiserver');
+  const policy = join(scratch.path, 'audit-policy.yaml');
+  const auditLog = join(scratch.path, 'audit.log');
+  await writeFile(policy, stringify(AUDIT_POLICY));
   const start = (): Promise<Server> =>
     startServer({
       name: 'kube-apiserver',
       command: apiServer,
-      args: apiServerFlags(etcd, ca, serving, signingKey, port ?? 0),
+      args: [
+        ...apiServerFlags(etcd, ca, serving, signingKey, port ?? 0),
+        ...(options.audit === true ? [`--audit-policy-file=${policy}`, `--audit-log-path=${auditLog}`] : []),
+      ],
       logFile: join(scratch.path, 'kube-apiserver.log'),
       ready: () => isReady(url, ca, admin),
     });
@@ -90,6 +109,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     url,
     caFile: ca.caFile,
     etcd,
+    auditLog,
     kubectl,
     async serviceAccountKubeconfig(namespace, name) {
       await kubectl(['create', 'serviceaccount', name, '-n', namespace]);

@@ -30,6 +30,8 @@ export interface EtcdMember {
   readonly peerUrl: string;
   readonly dataDir: string;
   kill(signal: NodeJS.Signals): void;
+  /** Starts it again, after it was killed, with what it has on disk. */
+  restart(): Promise<void>;
 }
 
 export interface EtcdCluster extends AsyncDisposable {
@@ -41,6 +43,8 @@ export interface EtcdCluster extends AsyncDisposable {
   get(key: string): Promise<Buffer | null>;
   /** Grows the database by about so many bytes of values that compress by about a half, as objects of Kubernetes do. */
   fill(bytes: number): Promise<void>;
+  /** Forgets all changes up to now. */
+  compact(): Promise<void>;
   /** Has the first member raise this alarm, as etcd does when it finds the trouble itself. */
   raiseAlarm(alarm: 'NOSPACE' | 'CORRUPT'): Promise<void>;
   /** Starts one more member that does not vote; returns its endpoint. */
@@ -123,6 +127,10 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
       dataDir: member.dataDir,
       pid: servers[at]?.pid ?? -1,
       kill: (signal) => servers[at]?.kill(signal),
+      async restart() {
+        await servers[at]?.[Symbol.asyncDispose]();
+        servers[at] = await start(member, plans, 'existing');
+      },
     })),
     settings: () => settings(endpoints),
     async put(entries) {
@@ -137,6 +145,10 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
         memberID: header.member_id,
         alarm: AlarmType[alarm === 'CORRUPT' ? 'Corrupt' : 'Nospace'],
       });
+    },
+    async compact() {
+      const { header } = await etcd3.kv.range({ key: Buffer.from('now') });
+      await etcd3.kv.compact({ revision: header.revision, physical: true });
     },
     async addLearner() {
       const member = await plan('learner');

@@ -1,7 +1,15 @@
-import { createServer, type IncomingHttpHeaders, request as plainRequest } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as plainRequest,
+} from 'node:http';
 import { request as secureRequest } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
+
+/** On loopback a thousandth of it would do. */
+const ARRIVAL_MS = 50;
 
 export interface SeenRequest {
   readonly method: string;
@@ -20,6 +28,8 @@ export type Fault =
   | { readonly delayMs: number }
   /** Passes on only when that has come to be. */
   | { readonly after: Promise<unknown> }
+  /** Passes the request on at once, and the answer only when that has come to be. */
+  | { readonly answerAfter: Promise<unknown> }
   /** The server's clock as the client sees it: the Date of the answer, off by so much. */
   | { readonly clockOffByMs: number }
   /** Nothing is passed on, and nothing is answered. */
@@ -69,26 +79,41 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
       fault !== undefined && fault !== 'mute' && 'cutAfterRequestBytes' in fault
         ? cutter(fault.cutAfterRequestBytes, cut)
         : pace(fault);
+    const passOn = (answer: IncomingMessage) => {
+      if (fault === 'mute') {
+        answer.resume();
+        return;
+      }
+      outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
+      // A watch says nothing for a while, and is open all the same.
+      outgoing.flushHeaders();
+      if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
+        answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
+      } else {
+        answer.pipe(outgoing);
+      }
+    };
     const send = () => {
-      const proxied = forward(
-        { host: upstream.hostname, port: upstream.port, method, path, headers, ...tls },
-        (answer) => {
-          if (fault === 'mute') {
-            answer.resume();
-            return;
-          }
-          outgoing.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...clock(fault) });
-          if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
-            answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
-          } else {
-            answer.pipe(outgoing);
-          }
-        },
-      );
+      const target = {
+        host: upstream.hostname,
+        port: upstream.port,
+        method,
+        path,
+        headers,
+        ...(tls === undefined ? {} : { ...tls, servername: 'localhost' }),
+      };
+      const proxied = forward(target, (answer) => {
+        answer.once('close', () => {
+          if (!answer.complete) cut();
+        });
+        if (fault !== undefined && fault !== 'mute' && 'answerAfter' in fault) {
+          void fault.answerAfter.then(() => passOn(answer));
+        } else passOn(answer);
+      });
       // Either side may break off: that is the point of this front. The other side then sees it too.
       proxied.on('error', cut);
-      incoming.once('close', () => {
-        if (!incoming.complete) proxied.destroy();
+      outgoing.once('close', () => {
+        if (!outgoing.writableFinished) proxied.destroy();
       });
       incoming.pipe(upward).pipe(proxied);
     };
@@ -126,14 +151,21 @@ function clock(fault: Fault | undefined): { date?: string } {
   return { date: new Date(Date.now() + fault.clockOffByMs).toUTCString() };
 }
 
-/** Lets so many bytes pass and then breaks the connection. */
+/** Lets exactly so many bytes pass and then breaks the connection. */
 function cutter(bytes: number, cut: () => void): Transform {
-  let passed = 0;
+  let left = bytes;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      passed += chunk.length;
-      if (passed > bytes) cut();
-      else done(null, chunk);
+      if (chunk.length <= left) {
+        left -= chunk.length;
+        done(null, chunk);
+        return;
+      }
+      this.push(chunk.subarray(0, left));
+      // What has passed gets the time to arrive.
+      if (left === 0) cut();
+      else setTimeout(cut, ARRIVAL_MS);
+      left = 0;
     },
   });
 }

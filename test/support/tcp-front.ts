@@ -4,6 +4,8 @@ import { Transform } from 'node:stream';
 export interface TcpFront extends AsyncDisposable {
   /** `host:port` */
   readonly endpoint: string;
+  /** Clients that are connected. */
+  readonly connections: number;
   /** Cuts a connection once so many bytes of the server passed. */
   cutAfter(bytes: number): void;
   /** Passes the server's bytes on at most at this pace. */
@@ -28,6 +30,7 @@ type Rule =
 export async function startTcpFront(target: string): Promise<TcpFront> {
   let rule: Rule = { kind: 'pass' };
   const sockets = new Set<Socket>();
+  let connections = 0;
   const separator = target.lastIndexOf(':');
   const server = createServer((client) => {
     const upstream = connect(Number(target.slice(separator + 1)), target.slice(0, separator));
@@ -43,6 +46,10 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
       // A reset is what these connections are for; the close that follows ends the pair.
       socket.on('error', () => socket.destroy());
     }
+    connections += 1;
+    client.once('close', () => {
+      connections -= 1;
+    });
     let passed = 0;
     const gate = (counts: boolean, pace: 'throttle' | 'throttle-upward') =>
       new Transform({
@@ -69,6 +76,9 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    get connections() {
+      return connections;
+    },
     cutAfter: (bytes) => {
       rule = { kind: 'cut', bytes };
     },

@@ -1,0 +1,28 @@
+import { type DeleteFailure, removeNames } from './delete-snapshots.ts';
+import type { SnapshotStore } from './ports.ts';
+import { planRetention, type RetentionPolicy } from './retention.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export interface PruneResult {
+  /** Oldest first; what was gone already is not among them. */
+  readonly deleted: readonly Snapshot[];
+  /** What should be gone and is not. */
+  readonly failures: readonly DeleteFailure[];
+}
+
+/**
+ * Applies a retention policy to one store, from the oldest on, with what belongs to each snapshot.
+ * @throws SnapshotError when the store cannot be listed; nothing was deleted then
+ */
+export async function pruneSnapshots(
+  store: SnapshotStore,
+  policy: RetentionPolicy,
+  signal: AbortSignal,
+): Promise<PruneResult> {
+  if (!(policy.keep >= 1)) return { deleted: [], failures: [] };
+  const doomed = planRetention(await store.list(signal), policy).delete.map(({ snapshot }) => snapshot);
+  const names = doomed.map(({ name }) => name);
+  const { removed, failures } = await removeNames(store, names, signal);
+  const gone = new Set(removed);
+  return { deleted: doomed.filter(({ name }) => gone.has(name)), failures };
+}

@@ -1,0 +1,159 @@
+import { describe, expect, it } from 'vitest';
+import { planRetention, type RetentionPolicy } from './retention.ts';
+import type { Snapshot, SnapshotLocation } from './snapshot.ts';
+
+const local = (name: string): SnapshotLocation => ({ store: 'local', path: `/snapshots/${name}` });
+const s3 = (name: string): SnapshotLocation => ({
+  store: 's3',
+  endpoint: 's3.example.com',
+  skipSSLVerify: false,
+  insecure: false,
+  region: 'us-east-1',
+  bucket: 'etcd',
+  prefix: 'a',
+  key: `a/${name}`,
+});
+
+/** A whole snapshot of n1; its time is the number at its end. */
+function snapshot(name: string, overrides: Partial<Snapshot> = {}): Snapshot {
+  const seconds = Number(/(\d+)(\.zip)?$/.exec(name)?.[1] ?? 0);
+  return {
+    name,
+    nodeName: 'n1',
+    createdAt: new Date(seconds * 1000),
+    size: 544,
+    compressed: name.endsWith('.zip'),
+    location: local(name),
+    ...overrides,
+  };
+}
+
+const inS3 = (name: string, overrides: Partial<Snapshot> = {}): Snapshot =>
+  snapshot(name, { location: s3(name), clusterId: 'ours', ...overrides });
+
+const policy: RetentionPolicy = { base: 'etcd-snapshot', keep: 2, clusterId: 'ours', held: () => false };
+
+function plan(snapshots: readonly Snapshot[], overrides: Partial<RetentionPolicy> = {}) {
+  const { delete: gone, keep } = planRetention(snapshots, { ...policy, ...overrides });
+  return {
+    gone: gone.map(({ snapshot: one }) => one.name),
+    kept: keep.map(({ snapshot: one }) => one.name),
+  };
+}
+
+const five = [3, 5, 1, 4, 2].map((seconds) => snapshot(`etcd-snapshot-n1-${seconds}`));
+
+describe('planRetention', () => {
+  it('keeps the newest by their own time, and lets the oldest go first', () => {
+    expect(plan(five)).toEqual({
+      gone: ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2', 'etcd-snapshot-n1-3'],
+      kept: ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-4'],
+    });
+  });
+
+  it('goes by the time of the snapshot, not by how its name sorts', () => {
+    const names = ['etcd-snapshot-n1-1000', 'etcd-snapshot-n1-999', 'etcd-snapshot-n1-1001'];
+    expect(plan(names.map((name) => snapshot(name))).gone).toEqual(['etcd-snapshot-n1-999']);
+  });
+
+  it('says why', () => {
+    const { delete: gone, keep } = planRetention(five.slice(0, 3), {
+      ...policy,
+      held: ({ name }) => name === 'etcd-snapshot-n1-3',
+      keep: 1,
+    });
+    expect([...keep, ...gone].map(({ snapshot: { name }, why }) => [name, why])).toEqual([
+      ['etcd-snapshot-n1-5', 'number 1 of 2, newest first, of which 1 are kept'],
+      ['etcd-snapshot-n1-3', 'it is held'],
+      ['etcd-snapshot-n1-1', 'number 2 of 2, newest first, of which 1 are kept'],
+    ]);
+  });
+
+  it.each([0, -1, 0.5, Number.NaN])('is off when %d are to be kept', (keep) => {
+    expect(plan(five, { keep })).toEqual({ gone: [], kept: [] });
+  });
+
+  it.each([5, 6, 5.9, Number.POSITIVE_INFINITY])('lets all five stay when %d are to be kept', (keep) => {
+    expect(plan(five, { keep }).gone).toEqual([]);
+  });
+
+  it.each([
+    ['of another base', snapshot('on-demand-n1-1')],
+    ['of a base that begins alike', snapshot('etcd-snapshot2-n1-1')],
+    ['of a base that goes on with a dash', snapshot('etcd-snapshot-x-n1-1')],
+    ['of another node, copied here', snapshot('etcd-snapshot-n2-1')],
+    ['of a node that begins alike', snapshot('etcd-snapshot-n1-x-1')],
+    ['with more behind its time', snapshot('etcd-snapshot-n1-1.zip.zip', { createdAt: new Date(1000) })],
+    ['with no time', snapshot('etcd-snapshot-n1-', { createdAt: new Date(1000) })],
+    ['of a node that is not known', snapshot('etcd-snapshot-n1-1', { nodeName: undefined })],
+    ['that failed', snapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' }, size: 0 })],
+    ['of a size that no snapshot has', snapshot('etcd-snapshot-n1-9', { size: 512 })],
+    ['that is empty', snapshot('etcd-snapshot-n1-9.zip', { size: 0 })],
+    ['of another cluster', inS3('etcd-snapshot-n1-1', { clusterId: 'theirs' })],
+  ])('neither counts nor touches one %s', (_, odd) => {
+    const own = [snapshot('etcd-snapshot-n1-7'), snapshot('etcd-snapshot-n1-8')];
+    expect(plan([...own, odd])).toEqual({ gone: [], kept: ['etcd-snapshot-n1-8', 'etcd-snapshot-n1-7'] });
+  });
+
+  it('touches no object that does not say whose it is, and none when it does not know whose it is itself', () => {
+    const { clusterId: _, ...unknown } = inS3('etcd-snapshot-n1-1');
+    const own = ['etcd-snapshot-n1-7', 'etcd-snapshot-n1-8'].map((name) => inS3(name));
+    expect(plan([...own, unknown])).toEqual({
+      gone: [],
+      kept: ['etcd-snapshot-n1-8', 'etcd-snapshot-n1-7'],
+    });
+    const { clusterId, ...nobody } = policy;
+    expect(clusterId).toBe('ours');
+    const three = [...own, inS3('etcd-snapshot-n1-9'), unknown];
+    expect(planRetention(three, nobody)).toEqual({ delete: [], keep: [] });
+  });
+
+  it('needs no cluster on disk', () => {
+    const { clusterId: _, ...nobody } = policy;
+    expect(planRetention(five, nobody).delete).toHaveLength(3);
+  });
+
+  it('counts in S3 for each node that took them', () => {
+    const objects = [1, 2, 3].flatMap((seconds) =>
+      ['n1', 'n2'].map((nodeName) => inS3(`etcd-snapshot-${nodeName}-${seconds}`, { nodeName })),
+    );
+    expect(plan([...objects, inS3('etcd-snapshot-n3-0', { nodeName: 'n3' })]).gone.toSorted()).toEqual([
+      'etcd-snapshot-n1-1',
+      'etcd-snapshot-n2-1',
+    ]);
+    expect(plan(objects, { nodeName: 'n2' }).gone).toEqual(['etcd-snapshot-n2-1']);
+  });
+
+  it('counts disk and S3 each on its own', () => {
+    const names = ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2'];
+    const both = names.flatMap((name) => [snapshot(name), inS3(name)]);
+    expect(plan(both).gone).toEqual([]);
+    expect(plan(both, { keep: 1 }).gone).toEqual(['etcd-snapshot-n1-1', 'etcd-snapshot-n1-1']);
+  });
+
+  it('counts compressed and plain ones together', () => {
+    const mixed = ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2.zip', 'etcd-snapshot-n1-3'];
+    expect(plan(mixed.map((name) => snapshot(name))).gone).toEqual(['etcd-snapshot-n1-1']);
+  });
+
+  it('lets held ones stay beside those that it counts', () => {
+    const held = ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-4'];
+    expect(plan(five, { held: ({ name }) => held.includes(name) })).toEqual({
+      gone: ['etcd-snapshot-n1-2'],
+      kept: ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-4', 'etcd-snapshot-n1-3', 'etcd-snapshot-n1-1'],
+    });
+  });
+
+  it('never lets the newest good one go, whatever is broken, failed or held', () => {
+    const broken = snapshot('etcd-snapshot-n1-8', { size: 100 });
+    const failed = snapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' } });
+    const held = snapshot('etcd-snapshot-n1-7');
+    const { kept } = plan([...five, broken, failed, held], { keep: 1, held: (one) => one === held });
+    expect(kept).toEqual(['etcd-snapshot-n1-7', 'etcd-snapshot-n1-5']);
+  });
+
+  it('decides the same for equal times, whatever the order of the listing', () => {
+    const equal = ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-5.zip'].map((name) => snapshot(name));
+    expect(plan(equal, { keep: 1 })).toEqual(plan(equal.toReversed(), { keep: 1 }));
+  });
+});

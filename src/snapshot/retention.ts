@@ -1,0 +1,77 @@
+import { plausibleSnapshotSize } from './integrity.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export interface RetentionPolicy {
+  /** Base name of the schedule. `on-demand` does not mean `on-demand2`, nor `on-demand-x`. */
+  readonly base: string;
+  /** How many to keep of each node that took some; below 1 nothing is ever deleted. */
+  readonly keep: number;
+  /** Only what this node took; what every node took, each counted on its own, unless given. */
+  readonly nodeName?: string;
+  /** Whose S3 objects may be deleted; without it none may. Of no meaning on disk. */
+  readonly clusterId?: string;
+  /** Whether somebody asked to keep it, whatever the count. */
+  readonly held: (snapshot: Snapshot) => boolean;
+}
+
+export interface RetentionPlan {
+  /** Oldest first. */
+  readonly delete: readonly RetentionDecision[];
+  /** Newest first. What is in neither list is none of this policy's business. */
+  readonly keep: readonly RetentionDecision[];
+}
+
+export interface RetentionDecision {
+  readonly snapshot: Snapshot;
+  /** For people: one clause. */
+  readonly why: string;
+}
+
+/**
+ * What is to go, so that of each node and store the newest `keep` snapshots of that base name stay, by their own time.
+ * Only whole snapshots called exactly `<base>-<node>-<seconds>`, with or without `.zip`, count, so that a failed or broken
+ * one never drives a good one out. Those that are held stay beside the ones that are counted. In S3 only objects that name
+ * our cluster count: a folder may be shared. Nothing else is touched.
+ */
+export function planRetention(snapshots: readonly Snapshot[], policy: RetentionPolicy): RetentionPlan {
+  if (!(policy.keep >= 1)) return { delete: [], keep: [] };
+  const most = Math.floor(policy.keep);
+  const subject = snapshots.filter((snapshot) => isSubject(snapshot, policy)).toSorted(newestFirst);
+  const kept = subject
+    .filter(policy.held)
+    .map((snapshot): RetentionDecision => ({ snapshot, why: 'it is held' }));
+  const gone: RetentionDecision[] = [];
+  const counted = subject.filter((snapshot) => !policy.held(snapshot));
+  for (const [, group] of Map.groupBy(counted, groupOf)) {
+    for (const [at, snapshot] of group.entries()) {
+      const why = `number ${at + 1} of ${group.length}, newest first, of which ${most} are kept`;
+      (at < most ? kept : gone).push({ snapshot, why });
+    }
+  }
+  return {
+    delete: gone.toSorted((a, b) => newestFirst(b.snapshot, a.snapshot)),
+    keep: kept.toSorted((a, b) => newestFirst(a.snapshot, b.snapshot)),
+  };
+}
+
+function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean {
+  const { name, nodeName, location, clusterId } = snapshot;
+  if (nodeName === undefined || nodeName === '') return false;
+  if (policy.nodeName !== undefined && nodeName !== policy.nodeName) return false;
+  if (snapshot.failure !== undefined || snapshot.size <= 0) return false;
+  if (!snapshot.compressed && !plausibleSnapshotSize(snapshot.size)) return false;
+  if (location.store === 's3' && (clusterId === undefined || clusterId !== policy.clusterId)) return false;
+  const start = `${policy.base}-${nodeName}-`;
+  return name.startsWith(start) && /^\d{1,12}(\.zip)?$/.test(name.slice(start.length));
+}
+
+function groupOf({ location, nodeName }: Snapshot): string {
+  return `${location.store}/${nodeName}`;
+}
+
+function newestFirst(a: Snapshot, b: Snapshot): number {
+  const time = b.createdAt.getTime() - a.createdAt.getTime();
+  if (time !== 0) return time;
+  if (a.name === b.name) return 0;
+  return a.name < b.name ? 1 : -1;
+}
