@@ -1,0 +1,90 @@
+import { claimProblem, type S3Place } from '../crds/claim.ts';
+import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
+import { fromSnapshotFile } from '../crds/mapping.ts';
+import type { ListedEntry } from '../snapshot/ports.ts';
+import type { Snapshot } from '../snapshot/snapshot.ts';
+import type { Inventory } from './inventory.ts';
+import type { InventoryRecord } from './inventory-plan.ts';
+import type { RecordView, S3Ready } from './ports.ts';
+import { type PruneParts, pruneStore } from './prune.ts';
+
+export interface S3InventoryParts extends PruneParts {
+  readonly program: Program;
+  readonly records: RecordView;
+  readonly inventory: Inventory;
+  /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
+  readonly scheduledBase: string | undefined;
+  /** UID of kube-system. @throws SnapshotError */
+  clusterId(signal: AbortSignal): Promise<string>;
+  onSnapshots(count: number): void;
+}
+
+/**
+ * Brings the records of S3 into step with the configured folder, and keeps the schedule's retention there. For the leader
+ * only: one listing serves the whole cluster. @returns whether anything was written or deleted
+ */
+export function createS3Inventory(
+  parts: S3InventoryParts,
+): (view: S3Ready, signal: AbortSignal) => Promise<boolean> {
+  /** Objects that no record remembers: of other clusters, of unknown origin, or recorded by newer k3s. */
+  const remembered = new Map<string, Snapshot>();
+  return async (view, signal) => {
+    const own = await parts.clusterId(signal);
+    const recorded = recordedSnapshots(parts, view.place, own);
+    const listed = await view.shared.list(signal, recallFrom(recorded, remembered));
+    remembered.clear();
+    for (const snapshot of listed) {
+      if (recorded.get(snapshot.name)?.etag !== snapshot.etag) remembered.set(snapshot.name, snapshot);
+    }
+    // An object of unknown origin is shown, since somebody has put it into our folder; only another cluster's is not.
+    const snapshots = listed.filter(({ clusterId }) => clusterId === undefined || clusterId === own);
+    parts.onSnapshots(snapshots.length);
+    const written = await parts.inventory.reconcile(
+      {
+        snapshots,
+        isGone: async (name, inner) => (await view.shared.stat(name, inner)) === undefined,
+        inPlace: (record) => isOf(record, view.place),
+      },
+      signal,
+    );
+    const { scheduledBase: base } = parts;
+    const policy = { keep: view.retention, keeper: S3_NODE, clusterId: own };
+    const pruned =
+      base === undefined ? 0 : await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
+    return written + pruned > 0;
+  };
+}
+
+/** A failed upload has no object; whether it was for this place is told by its settings. */
+function isOf({ file }: InventoryRecord, place: S3Place): boolean {
+  if (file.spec.location !== '') return claimProblem(file, place) === undefined;
+  const { endpoint = '', bucket = '', prefix = '' } = file.spec.s3 ?? {};
+  return endpoint === place.endpoint && bucket === place.bucket && prefix === place.prefix;
+}
+
+/** What the records say of objects that were looked up once: so a new leader has nothing to look up. */
+function recordedSnapshots(
+  parts: S3InventoryParts,
+  place: S3Place,
+  own: string,
+): ReadonlyMap<string, Snapshot> {
+  const recorded = new Map<string, Snapshot>();
+  for (const record of parts.records.keptBy(S3_NODE)) {
+    if (!isOf(record, place) || record.file.status?.readyToUse !== true) continue;
+    const snapshot = fromSnapshotFile(record.file, parts.program);
+    // The annotation is written for objects of this cluster only.
+    if (snapshot.etag !== undefined) recorded.set(snapshot.name, { ...snapshot, clusterId: own });
+  }
+  return recorded;
+}
+
+function recallFrom(
+  recorded: ReadonlyMap<string, Snapshot>,
+  remembered: ReadonlyMap<string, Snapshot>,
+): (entry: ListedEntry) => Snapshot | undefined {
+  return ({ name, size, etag }) => {
+    const known = remembered.get(name) ?? recorded.get(name);
+    if (etag === undefined || known === undefined) return undefined;
+    return known.etag === etag && known.size === size ? known : undefined;
+  };
+}

@@ -1,0 +1,231 @@
+import { describe, expect, it } from 'vitest';
+import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
+import { toSnapshotFile } from '../crds/mapping.ts';
+import { SnapshotError } from '../errors.ts';
+import type { Snapshot, SnapshotLocation } from '../snapshot/snapshot.ts';
+import type { S3View } from './ports.ts';
+import { createSnapshotFileReconciler, type SnapshotFileParts } from './snapshot-file.ts';
+
+const FINALIZER = 'etcd.k3s.cattle.io/snapshot-storage';
+const HOLD = 'etcd.k3s.cattle.io/snapshot-hold';
+const POLICY = 'etcd.k3s.cattle.io/snapshot-deletion-policy';
+const never = new AbortController().signal;
+const name = 'etcd-snapshot-node-1-1730308816';
+const createdAt = new Date('2024-10-30T17:20:16Z');
+const place = { store: 's3', endpoint: 's3.example.com', bucket: 'etcd', prefix: 'prod' } as const;
+const s3Location: SnapshotLocation = {
+  ...place,
+  region: 'us-east-1',
+  insecure: false,
+  skipSSLVerify: false,
+  key: `prod/${name}`,
+};
+const onDisk: Snapshot = {
+  name,
+  nodeName: 'node-1',
+  createdAt,
+  size: 1056,
+  compressed: false,
+  location: { store: 'local', path: `/var/snapshots/${name}` },
+};
+const onS3: Snapshot = { ...onDisk, location: s3Location };
+
+interface Change {
+  readonly deleted?: boolean;
+  readonly finalizers?: readonly string[];
+  readonly annotations?: Record<string, string>;
+  readonly spec?: Partial<ETCDSnapshotFile['spec']>;
+}
+
+function record(of: Snapshot, { deleted = true, finalizers = [FINALIZER], annotations, spec }: Change = {}) {
+  const file = toSnapshotFile(of, 'k3s');
+  const metadata = {
+    ...file.metadata,
+    finalizers,
+    ...(annotations === undefined ? {} : { annotations }),
+    ...(deleted ? { deletionTimestamp: '2024-10-31T00:00:00Z' } : {}),
+  };
+  return { ...file, metadata, spec: { ...file.spec, ...spec } };
+}
+
+interface World {
+  readonly leader?: boolean;
+  readonly definitionIsGoing?: boolean;
+  readonly nodeIsGone?: boolean;
+  readonly policy?: 'Delete' | 'Retain';
+  readonly s3?: 'off' | 'unavailable';
+  readonly objectOf?: string;
+  readonly remove?: () => Promise<boolean>;
+  readonly k3s?: string;
+}
+
+/** Runs the reconciler once over one record, and returns what it did, in order. */
+async function reconcile(file: ETCDSnapshotFile, world: World = {}): Promise<string[]> {
+  const diary: string[] = [];
+  const store = (kind: string) => ({
+    stat: async () => ({ ...onS3, clusterId: world.objectOf ?? 'this-cluster' }),
+    remove: async (removed: string) => {
+      diary.push(`remove ${kind} ${removed}`);
+      return world.remove?.() ?? true;
+    },
+  });
+  const view = (): S3View => {
+    if (world.s3 === 'off') return { state: 'off' };
+    const error = new SnapshotError('not-found', 'no Secret', { retryable: true });
+    if (world.s3 === 'unavailable') return { state: 'unavailable', error };
+    return { state: 'ready', shared: store('s3'), place, retention: 5 } as unknown as S3View;
+  };
+  const parts = {
+    program: 'k3s',
+    nodeName: 'node-1',
+    finalizer: FINALIZER,
+    records: { get: () => ({ file, applied: false, seenAt: 0 }) },
+    writer: {
+      ensureFinalizer: async () => diary.push('ensure') > 0,
+      liftFinalizer: async () => diary.push('lift'),
+    },
+    events: { emit: (_: unknown, type: string, reason: string) => diary.push(`${type} ${reason}`) },
+    folder: store('local'),
+    folderPlace: { store: 'local', dir: '/var/snapshots' },
+    s3: view,
+    deletionPolicy: world.policy ?? 'Delete',
+    isLeader: () => world.leader ?? true,
+    clusterId: async () => 'this-cluster',
+    definitionIsGoing: async () => world.definitionIsGoing ?? false,
+    nodeIsGone: async () => world.nodeIsGone ?? false,
+    k3sMayHaveDeleted: async () => world.k3s,
+    onDeleted: () => {},
+    onDeletionFailed: () => {},
+  } as unknown as SnapshotFileParts;
+  await createSnapshotFileReconciler(parts)(file.metadata.name, never).catch((error: unknown) => {
+    diary.push(`throws ${error instanceof SnapshotError ? error.code : String(error)}`);
+  });
+  return diary;
+}
+
+const DELETED = 'Normal ETCDSnapshotDeleted';
+const RETAINED = ['Normal ETCDSnapshotRetained', 'lift'];
+const REFUSED = ['Warning ETCDSnapshotNotDeleted', 'lift'];
+
+describe('a record that lives', () => {
+  it('gets our finalizer from its owner: the node for its disk, the leader for S3', async () => {
+    expect(await reconcile(record(onDisk, { deleted: false }))).toEqual(['ensure']);
+    expect(await reconcile(record(onS3, { deleted: false }))).toEqual(['ensure']);
+  });
+
+  it('is left to its owner by everybody else', async () => {
+    expect(await reconcile(record(onS3, { deleted: false }), { leader: false })).toEqual([]);
+    const other = record({ ...onDisk, nodeName: 'node-2' }, { deleted: false });
+    expect(await reconcile(other)).toEqual([]);
+  });
+});
+
+describe('a record that somebody deletes', () => {
+  it('takes its data with it, before the finalizer is lifted', async () => {
+    expect(await reconcile(record(onDisk))).toEqual([`remove local ${name}`, 'lift', DELETED]);
+    expect(await reconcile(record(onS3))).toEqual([`remove s3 ${name}`, 'lift', DELETED]);
+  });
+
+  it('of a failed save has no data, and nothing is removed', async () => {
+    const failure = { time: createdAt, message: 'full' };
+    const failed = { ...onDisk, size: 0, failure, location: { store: 'local', path: '' } } as const;
+    expect(await reconcile(record(failed))).toEqual(['lift', DELETED]);
+  });
+
+  it('without our finalizer is none of our business', async () => {
+    expect(await reconcile(record(onDisk, { finalizers: ['wrangler.cattle.io/other'] }))).toEqual([]);
+  });
+
+  it('stays with its data while the store fails, and says so', async () => {
+    const away = async () => {
+      throw new SnapshotError('unavailable', 'S3 is away', { retryable: true });
+    };
+    expect(await reconcile(record(onS3), { remove: away })).toEqual([
+      `remove s3 ${name}`,
+      'Warning ETCDSnapshotDeleteFailed',
+      'throws unavailable',
+    ]);
+    expect(await reconcile(record(onS3), { s3: 'unavailable' })).toEqual([
+      'Warning ETCDSnapshotDeleteFailed',
+      'throws not-found',
+    ]);
+  });
+
+  it('waits for the leader when it is of S3', async () => {
+    expect(await reconcile(record(onS3), { leader: false })).toEqual([]);
+  });
+});
+
+describe('what keeps the data of a deleted record', () => {
+  it.each<[string, World, Change, string[]]>([
+    ['a hold', {}, { annotations: { [HOLD]: 'true' } }, ['Warning ETCDSnapshotHeld']],
+    ['a hold without a value', {}, { annotations: { [HOLD]: '' } }, ['Warning ETCDSnapshotHeld']],
+    ['the definition being deleted', { definitionIsGoing: true }, {}, RETAINED],
+    [
+      'a hold while the definition goes',
+      { definitionIsGoing: true },
+      { annotations: { [HOLD]: '' } },
+      RETAINED,
+    ],
+    ['the policy of the installation', { policy: 'Retain' }, {}, RETAINED],
+    ['the policy of the record', {}, { annotations: { [POLICY]: 'Retain' } }, RETAINED],
+    ['that k3s may have deleted the record', { k3s: 'k3s keeps S3 snapshots itself' }, {}, REFUSED],
+    ['a policy that nobody knows', {}, { annotations: { [POLICY]: 'keep' } }, REFUSED],
+  ])('%s', async (_what, world, change, expected) => {
+    expect(await reconcile(record(onDisk, change), world)).toEqual(expected);
+    expect(await reconcile(record(onS3, change), world)).toEqual(expected);
+  });
+
+  it('is gone when the hold is lifted, or says false', async () => {
+    const lifted = record(onDisk, { annotations: { [HOLD]: 'False' } });
+    expect(await reconcile(lifted)).toEqual([`remove local ${name}`, 'lift', DELETED]);
+  });
+
+  it('the record may delete where the installation retains', async () => {
+    const own = record(onDisk, { annotations: { [POLICY]: 'delete' } });
+    expect(await reconcile(own, { policy: 'Retain' })).toEqual([`remove local ${name}`, 'lift', DELETED]);
+  });
+
+  it.each<[string, Snapshot, Partial<ETCDSnapshotFile['spec']>]>([
+    ['a path outside of the folder', onDisk, { location: 'file:///etc/passwd' }],
+    ['a name that differs from its location', onDisk, { snapshotName: 'other-node-1-1' }],
+    ['another bucket', onS3, { s3: { ...place, bucket: 'other' } }],
+    ['another endpoint', onS3, { s3: { ...place, endpoint: 'evil.example.com' } }],
+    ['another prefix', onS3, { s3: { ...place, prefix: 'prod-eu' } }],
+  ])('a forged claim: %s', async (_what, of, spec) => {
+    expect(await reconcile(record(of, { spec }))).toEqual(REFUSED);
+  });
+
+  it('that the object is of another cluster', async () => {
+    expect(await reconcile(record(onS3), { objectOf: 'another-cluster' })).toEqual(REFUSED);
+  });
+
+  it('that what carries the name is no snapshot', async () => {
+    const link = async () => {
+      throw new SnapshotError('foreign', 'Cannot delete it', { why: 'it is no regular file' });
+    };
+    expect(await reconcile(record(onDisk), { remove: link })).toEqual([`remove local ${name}`, ...REFUSED]);
+  });
+
+  it('that S3 is switched off', async () => {
+    expect(await reconcile(record(onS3), { s3: 'off' })).toEqual(REFUSED);
+  });
+});
+
+describe('a deleted record of another node', () => {
+  const other = { ...onDisk, nodeName: 'node-2' };
+
+  it('is let go by the leader, and the data are not touched', async () => {
+    expect(await reconcile(record(other), { nodeIsGone: true })).toEqual(REFUSED);
+  });
+
+  it('is let go by the leader while the definition goes, whether or not its operator is there', async () => {
+    expect(await reconcile(record(other), { definitionIsGoing: true })).toEqual(RETAINED);
+    expect(await reconcile(record(other), { definitionIsGoing: true, leader: false })).toEqual([]);
+  });
+
+  it('waits while the node is there, and for the leader', async () => {
+    expect(await reconcile(record(other))).toEqual([]);
+    expect(await reconcile(record(other), { nodeIsGone: true, leader: false })).toEqual([]);
+  });
+});
