@@ -1,0 +1,118 @@
+import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import type { Timed } from '../ops/metrics.ts';
+import type { S3Ready, S3View } from '../reconcilers/ports.ts';
+import type { Timers } from '../timers.ts';
+import { type Controller, createController } from './controller.ts';
+
+/**
+ * What is looked at again and again, each on its own: the snapshot folder, S3, the etcd member, records of nodes that have
+ * left, leftovers of dead saves.
+ */
+export type Look = 'local' | 's3' | 'etcd' | 'departed' | 'leftovers';
+
+export interface InventoryControllerOptions {
+  /** @returns whether anything was written */
+  readonly local: (signal: AbortSignal) => Promise<boolean>;
+  /** @returns whether anything was written or deleted */
+  readonly s3: (view: S3Ready, signal: AbortSignal) => Promise<boolean>;
+  readonly s3View: () => S3View;
+  readonly etcd: (signal: AbortSignal) => Promise<void>;
+  readonly departed: (signal: AbortSignal) => Promise<void>;
+  readonly leftovers: (signal: AbortSignal) => Promise<void>;
+  /** Ends with the leadership of this process; undefined while it does not lead. */
+  readonly leading: () => AbortSignal | undefined;
+  /** Notes on the node that the records were brought into step. */
+  readonly annotate: (store: 'local' | 's3', signal: AbortSignal) => Promise<void>;
+  readonly observe: (what: Timed, seconds: number, ok: boolean) => void;
+  readonly onOutcome: (look: Look, error: SnapshotError | undefined) => void;
+  /** Between two looks when nothing tells of a change. */
+  readonly intervalMs: number;
+  readonly timers: Timers;
+  /** From 0 to below 1. */
+  readonly random: () => number;
+}
+
+export interface InventoryController extends Pick<Controller, 'run' | 'busy'> {
+  /** Makes that look happen now. */
+  look(what: Look): void;
+  /** Makes it happen after `ms`, unless it is due sooner already. */
+  lookAfter(what: Look, ms: number): void;
+}
+
+/** Keeps looking: each look again after the interval, and whenever it is asked for. */
+export function createInventoryController(options: InventoryControllerOptions): InventoryController {
+  const annotated = new Set<'local' | 's3'>();
+  const timed = async (what: 'local' | 's3', work: () => Promise<boolean>): Promise<boolean> => {
+    const began = options.timers.monotonic();
+    let ok = false;
+    try {
+      const changed = await work();
+      ok = true;
+      return changed;
+    } finally {
+      const seconds = (options.timers.monotonic() - began) / 1000;
+      options.observe(`reconcile_${what}`, seconds, ok);
+      options.observe('reconcile', seconds, ok);
+    }
+  };
+  /** An unchanged cluster is not written to, so the time on the node is that of the last look that found something to do. */
+  const annotate = async (store: 'local' | 's3', changed: boolean, signal: AbortSignal) => {
+    if (!changed && annotated.has(store)) return;
+    await options.annotate(store, signal);
+    annotated.add(store);
+  };
+  const looks: Readonly<Record<Look, (signal: AbortSignal) => Promise<void>>> = {
+    local: async (signal) => annotate('local', await timed('local', () => options.local(signal)), signal),
+    async s3(signal) {
+      const leading = options.leading();
+      const view = options.s3View();
+      // Each node saves to S3, so each has to tell that it cannot; only the leader looks at what is there.
+      if (view.state === 'unavailable') throw view.error;
+      if (leading === undefined || view.state === 'off') return;
+      const both = AbortSignal.any([signal, leading]);
+      await annotate('s3', await timed('s3', () => options.s3(view, both)), both);
+    },
+    async departed(signal) {
+      const leading = options.leading();
+      if (leading !== undefined) await options.departed(AbortSignal.any([signal, leading]));
+    },
+    etcd: (signal) => options.etcd(signal),
+    leftovers: (signal) => options.leftovers(signal),
+  };
+  const interval = () => options.intervalMs * (0.9 + options.random() / 5);
+  const controller = createController({
+    name: 'inventory',
+    workers: Object.keys(looks).length,
+    timers: options.timers,
+    random: options.random,
+    async reconcile(key, signal) {
+      const look = key as Look;
+      try {
+        await looks[look](signal);
+        options.onOutcome(look, undefined);
+      } catch (error) {
+        if (signal.aborted || (isSnapshotError(error, 'aborted') && options.leading() === undefined)) {
+          return undefined;
+        }
+        options.onOutcome(look, asSnapshotError(error));
+        // A failure waits its time, but no longer than a success would: nobody may tell when it is over.
+        if (look !== 'leftovers') controller.enqueueAfter(look, interval());
+        throw error;
+      }
+      return look === 'leftovers' ? undefined : { requeueAfterMs: interval() };
+    },
+  });
+  return {
+    look: (what) => controller.enqueue(what),
+    lookAfter: (what, ms) => controller.enqueueAfter(what, ms),
+    run: (signal) => controller.run(signal),
+    get busy() {
+      return controller.busy;
+    },
+  };
+}
+
+function asSnapshotError(thrown: unknown): SnapshotError {
+  if (isSnapshotError(thrown)) return thrown;
+  return new SnapshotError('io', 'A look at the stores failed', { cause: asError(thrown) });
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import type { SecretContent } from '../config/s3-secret.ts';
+import type { S3Settings, S3Source } from '../config/types.ts';
+import { SnapshotError } from '../errors.ts';
+import type { S3View } from '../reconcilers/ports.ts';
+import { createLiveS3 } from './live-s3.ts';
+
+const source: S3Source = { kind: 'secret', name: 's3-config' };
+
+function secret(values: Record<string, string>): SecretContent {
+  const all = {
+    'etcd-s3-access-key': 'AKIA',
+    'etcd-s3-secret-key': 'hush',
+    'etcd-s3-bucket': 'b',
+    ...values,
+  };
+  const data = Object.entries(all).map(([key, value]) => [key, Buffer.from(value).toString('base64')]);
+  return { name: 's3-config', data: Object.fromEntries(data) };
+}
+
+function start(from: S3Source = source, retention?: number) {
+  const opened: S3Settings[] = [];
+  const views: S3View[] = [];
+  const live = createLiveS3({
+    source: from,
+    retention,
+    defaultRetention: 5,
+    open(settings) {
+      opened.push(settings);
+      return { place: { bucket: settings.bucket } } as unknown as ReturnType<
+        Parameters<typeof createLiveS3>[0]['open']
+      >;
+    },
+    onChange: (view) => views.push(view),
+    onNotes: () => {},
+  });
+  return { live, opened, views };
+}
+
+const stateOf = (view: S3View | undefined) => (view?.state === 'unavailable' ? view.error.code : view?.state);
+
+describe('the settings of S3 in a Secret', () => {
+  it('are unavailable before the Secret was read, when there is none and when it is wrong', () => {
+    const { live, views } = start();
+    expect(stateOf(live.view())).toBe('unavailable');
+    live.secret(undefined);
+    expect(live.view()).toMatchObject({ error: { code: 'not-found', why: 'there is no such Secret' } });
+    live.secret(secret({ 'etcd-s3-timeout': 'soon', 'etcd-s3-insecure': 'perhaps' }));
+    expect(live.view()).toMatchObject({ state: 'unavailable', error: { code: 'usage' } });
+    const { error } = live.view() as { error: SnapshotError };
+    expect(error.why).toContain('etcd-s3-timeout');
+    expect(error.why).toContain('etcd-s3-insecure');
+    live.secret(secret({}));
+    expect(views.map(stateOf)).toEqual(['not-found', 'usage', 'ready']);
+  });
+
+  it('change with the Secret, and a new key makes a new store', () => {
+    const { live, opened } = start();
+    live.secret(secret({}));
+    live.secret(secret({}));
+    expect(opened).toHaveLength(1);
+    live.secret(secret({ 'etcd-s3-secret-key': 'other' }));
+    expect(opened.map(({ keys }) => keys?.secretKey.reveal())).toEqual(['hush', 'other']);
+    live.secret(undefined);
+    expect(stateOf(live.view())).toBe('not-found');
+  });
+
+  it('name the ConfigMap to watch, and take its bundles in', () => {
+    const { live, views } = start();
+    expect(live.caConfigMapName()).toBeUndefined();
+    live.secret(secret({ 'etcd-s3-endpoint-ca-name': 'bundles' }));
+    expect(live.caConfigMapName()).toBe('bundles');
+    live.caConfigMap({ name: 'bundles', data: { 'ca.crt': 'no certificate' }, binaryData: {} });
+    expect(stateOf(views.at(-1))).toBe('usage');
+  });
+
+  it('stay in force while the Secret cannot be read, once they were', () => {
+    const { live } = start();
+    const away = new SnapshotError('unavailable', 'away');
+    live.unreadable(away);
+    expect(live.view()).toEqual({ state: 'unavailable', error: away });
+    live.secret(secret({}));
+    live.unreadable(away);
+    expect(stateOf(live.view())).toBe('ready');
+  });
+
+  it('give the retention, unless a flag does', () => {
+    const byDefault = start();
+    byDefault.live.secret(secret({}));
+    expect(byDefault.live.view()).toMatchObject({ retention: 5 });
+    byDefault.live.secret(secret({ 'etcd-s3-retention': '7' }));
+    expect(byDefault.live.view()).toMatchObject({ retention: 7 });
+    const byFlag = start(source, 3);
+    byFlag.live.secret(secret({ 'etcd-s3-retention': '7' }));
+    expect(byFlag.live.view()).toMatchObject({ retention: 3 });
+  });
+});
+
+it('without S3 there is nothing to see', () => {
+  expect(start({ kind: 'off' }).live.view()).toEqual({ state: 'off' });
+});

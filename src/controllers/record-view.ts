@@ -1,0 +1,93 @@
+import { isS3Record } from '../crds/claim.ts';
+import {
+  type ETCDSnapshotFile,
+  type Program,
+  recordKeys,
+  S3_NODE,
+  snapshotFileResource,
+} from '../crds/etcd-snapshot-file.ts';
+import { storageNodeLabel } from '../crds/resource-name.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { type ReflectorState, startReflector } from '../kube/reflector.ts';
+import { FIELD_MANAGER } from '../kube/snapshot-files-api.ts';
+import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
+import type { RecordView } from '../reconcilers/ports.ts';
+import type { Timers } from '../timers.ts';
+
+export interface RecordWatchOptions {
+  readonly client: Pick<KubeClient, 'request' | 'watch'>;
+  readonly program: Program;
+  readonly timers: Timers;
+  readonly random: () => number;
+  readonly onChange: (
+    name: string,
+    now: InventoryRecord | undefined,
+    before: InventoryRecord | undefined,
+  ) => void;
+  readonly onState: (state: ReflectorState) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface RecordWatch {
+  readonly view: RecordView;
+  /** Resolves when the signal has fired and nothing is open any more. */
+  readonly stopped: Promise<void>;
+}
+
+/** Writers of records that are no people and no pipelines: us, and the program beside us. */
+const AUTOMATIC = new RegExp(`^(${FIELD_MANAGER}|k3s|rke2)`);
+
+/** A record as the API server gives it. */
+interface RawRecord extends ETCDSnapshotFile {
+  readonly metadata: ETCDSnapshotFile['metadata'] & { readonly managedFields?: readonly ManagedField[] };
+}
+
+interface ManagedField {
+  readonly manager?: string;
+  readonly fieldsV1?: { readonly 'f:spec'?: Readonly<Record<string, unknown>> };
+}
+
+/** All records, watched and filed by who keeps the copy. */
+export function watchRecords(options: RecordWatchOptions): RecordWatch {
+  const { client, program, timers, random, onChange, signal } = options;
+  let synced = false;
+  const { cache, stopped } = startReflector<RawRecord, InventoryRecord, 'keeper'>({
+    client,
+    path: `/apis/${snapshotFileResource.apiVersion}/${snapshotFileResource.plural}`,
+    transform: (raw) => toInventoryRecord(raw, timers.monotonic()),
+    indexes: { keeper: ({ file }) => keeperOf(file, program) },
+    timers,
+    random,
+    onChange,
+    onState(state) {
+      synced = state.synced;
+      options.onState(state);
+    },
+    signal,
+  });
+  return {
+    view: {
+      get synced() {
+        return synced;
+      },
+      get: (name) => cache.get(name),
+      keptBy: (node) => cache.by('keeper', storageNodeLabel(node)),
+      all: () => cache.all(),
+    },
+    stopped,
+  };
+}
+
+/** What the cache keeps of a record: all but `managedFields`, which are half of its size, and what they tell. */
+function toInventoryRecord(raw: RawRecord, seenAt: number): InventoryRecord {
+  const { managedFields = [], ...metadata } = raw.metadata;
+  const writers = managedFields.filter(({ fieldsV1 }) => fieldsV1?.['f:spec']?.['f:location'] !== undefined);
+  const applied = writers.some(({ manager = '' }) => !AUTOMATIC.test(manager));
+  return { file: { ...raw, metadata }, applied, seenAt };
+}
+
+/** The storage label, or what it would be: a record that somebody applied may lack it. */
+function keeperOf(file: ETCDSnapshotFile, program: Program): string {
+  const label = file.metadata.labels?.[recordKeys(program).storageNode];
+  return label ?? storageNodeLabel(isS3Record(file, program) ? S3_NODE : file.spec.nodeName);
+}

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
+import { SnapshotError } from '../errors.ts';
+import type { SnapshotFilesApi } from '../kube/snapshot-files-api.ts';
+import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
+import { createRecordWriter } from './record-writer.ts';
+
+const OURS = 'etcd.k3s.cattle.io/snapshot-storage';
+const never = new AbortController().signal;
+
+describe('a record that is let go because its data are gone', () => {
+  const file: ETCDSnapshotFile = {
+    apiVersion: 'k3s.cattle.io/v1',
+    kind: 'ETCDSnapshotFile',
+    metadata: { name: 'local-x', uid: 'u-1', resourceVersion: '1', finalizers: [OURS] },
+    spec: { snapshotName: 'x', nodeName: 'node-1', location: 'file:///x' },
+  };
+  const record: InventoryRecord = { file, applied: false, seenAt: 0 };
+
+  /** One record on a server; `lifted` is called when its finalizer has just gone. */
+  function world(lifted: () => Promise<void> = async () => {}) {
+    let stored = file;
+    const write = (finalizers: readonly string[]) => {
+      const resourceVersion = String(Number(stored.metadata.resourceVersion) + 1);
+      stored = { ...stored, metadata: { ...stored.metadata, finalizers, resourceVersion } };
+      return stored;
+    };
+    const diary: string[] = [];
+    const files = {
+      get: async () => stored,
+      async patch(_name, operations) {
+        const finalizers = operations.find(({ op }) => op === 'add')?.value as readonly string[];
+        diary.push(finalizers.length === 0 ? 'lifted' : 'added');
+        const after = write(finalizers);
+        if (finalizers.length === 0) await lifted();
+        return after;
+      },
+      async delete(_name, { resourceVersion }) {
+        if (resourceVersion !== stored.metadata.resourceVersion) {
+          throw new SnapshotError('conflict', 'It has changed', { retryable: true });
+        }
+        diary.push('deleted');
+        return true;
+      },
+    } satisfies Partial<SnapshotFilesApi>;
+    const writer = createRecordWriter({
+      files: files as Partial<SnapshotFilesApi> as SnapshotFilesApi,
+      program: 'k3s',
+      finalizer: OURS,
+      clock: { now: () => new Date() },
+      events: { emit: () => {} },
+    });
+    return { writer, diary, write, living: () => stored };
+  }
+
+  it('does not get its finalizer back in between, though it lives', async () => {
+    const scene = world(async () => {
+      expect(await scene.writer.ensureFinalizer(scene.living(), never)).toBe(false);
+    });
+    expect(await scene.writer.release(record, never)).toBe(true);
+    expect(scene.diary).toEqual(['lifted', 'deleted']);
+    expect(await scene.writer.ensureFinalizer(scene.living(), never)).toBe(true);
+  });
+
+  it('stays when another process gave it the finalizer back: its deletion would take data along', async () => {
+    const scene = world(async () => void scene.write([OURS]));
+    await expect(scene.writer.release(record, never)).rejects.toMatchObject({ code: 'conflict' });
+    expect(scene.diary).toEqual(['lifted']);
+  });
+});
