@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { loadS3Secret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
-import { tokenHash } from './config/token.ts';
+import { readTokenHash } from './config/token-file.ts';
 import type { Config, S3Settings } from './config/types.ts';
-import { asError, SnapshotError, systemCode, withBesides } from './errors.ts';
+import { asError, SnapshotError, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
@@ -15,17 +14,24 @@ import {
   type SaveResult,
   saveSnapshot,
 } from './snapshot/save-snapshot.ts';
-import type { Program } from './snapshot/snapshot.ts';
+import type { Program, Snapshot } from './snapshot/snapshot.ts';
 import { createLocalStore } from './stores/local-store.ts';
 import { s3Location } from './stores/s3-keys.ts';
 
 /** Told what is only worth knowing when something does not work. */
 type Tell = (facts: Record<string, unknown>, message: string) => void;
 
+/** Who looks on while a snapshot is taken. */
+export interface SaveWatcher {
+  readonly onProgress: (progress: SaveProgress) => void;
+  /** A copy stands. */
+  readonly onStored: (snapshot: Snapshot) => void;
+}
+
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
   /** @throws SnapshotError when no copy came to be, or `aborted` */
-  save(onProgress: (progress: SaveProgress) => void, signal: AbortSignal): Promise<SaveResult>;
+  save(watcher: SaveWatcher, signal: AbortSignal): Promise<SaveResult>;
   list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
 }
 
@@ -53,7 +59,7 @@ export function openApp(config: Config, debug: Tell): App {
   const remote = remoteStore(config, program, opened, cluster, { warn, debug });
   const source = createEtcdSource(config.etcd, systemClock);
   return {
-    async save(onProgress, signal) {
+    async save({ onProgress, onStored }, signal) {
       const result = await saveSnapshot(
         {
           source,
@@ -63,6 +69,7 @@ export function openApp(config: Config, debug: Tell): App {
           tokenHash: (inner) => readTokenHash(config.tokenFile, inner),
           compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
           clock: systemClock,
+          onStored,
         },
         { base: config.snapshotName, nodeName: config.nodeName },
         onProgress,
@@ -180,20 +187,4 @@ function lazyRecorder(
       ),
     record: async (snapshot, signal) => (await loaded()).record(snapshot, signal),
   };
-}
-
-/** Undefined where the distribution has no server token, or this node has none yet. */
-async function readTokenHash(path: string | undefined, signal: AbortSignal): Promise<string | undefined> {
-  if (path === undefined) return undefined;
-  let token: string;
-  try {
-    token = await readFile(path, { encoding: 'utf8', signal });
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw new SnapshotError('io', `Cannot read the server token ${path}`, {
-      cause: error,
-      hint: 'The snapshot has no token hash; run as a user who may read the token.',
-    });
-  }
-  return tokenHash(token);
 }

@@ -34,6 +34,20 @@ export function createLogger(
   );
 }
 
+/** Log lines for programs: a JSON object each, with `level` as a word and `time` in RFC 3339. */
+export function createJsonLogger(write: (line: string) => void, options: { debug: boolean }): Logger {
+  return pino(
+    {
+      level: options.debug ? 'debug' : 'info',
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+      redact: SECRETS,
+    },
+    { write },
+  );
+}
+
 const LEVELS: Readonly<Record<number, string>> = { 20: 'DEBU', 30: 'INFO', 40: 'WARN', 50: 'ERRO' };
 
 function format(line: string, seconds: number): string {

@@ -16,8 +16,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 // `ls | head` closes our output early, which is no failure of ours.
 process.stdout.on('error', (error) => {
-  if (systemCode(error) !== 'EPIPE') throw error;
-  process.exit(0);
+  if (systemCode(error) === 'EPIPE') process.exit(0);
+  const hint = 'Check what the output is redirected to.';
+  const failure = new SnapshotError('io', 'The output cannot be written', { cause: error, hint });
+  process.stderr.write(`${describeError(failure, false)}\n`);
+  process.exit(exitCodes.failed);
 });
 // Whoever read our messages is gone, so there is nobody to tell; the work and its exit code do not depend on it.
 process.stderr.on('error', () => undefined);

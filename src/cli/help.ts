@@ -1,12 +1,13 @@
 import type { CommandName, Option } from '../config/option.ts';
-import { options } from '../config/options.ts';
+import { commandWords, options } from '../config/options.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 
-export const sections = ['Snapshot', 'S3', 'etcd', 'General'] as const;
+export const sections = ['Schedule', 'Snapshot', 'S3', 'etcd', 'Operator', 'General'] as const;
 
 export const summaries: Readonly<Record<CommandName, string>> = {
   save: 'Take a snapshot of etcd now: on the disk of this node and, if asked, on S3',
   ls: 'List the snapshots on the disk of this node and, if asked, on S3',
+  operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
 
 export const examples: Readonly<Record<CommandName, readonly string[]>> = {
@@ -24,6 +25,12 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     'etcd-snapshot ls -o json',
     'etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod',
   ],
+  operator: [
+    'etcd-snapshot operator --s3 --s3-config-secret=k3s-etcd-snapshot-s3-config',
+    "etcd-snapshot operator --snapshot-schedule-cron='0 */6 * * *' --snapshot-retention=10",
+    '# only keep records in step; no schedule',
+    'etcd-snapshot operator --disable-snapshots --deletion-policy=Retain',
+  ],
 };
 
 const exitCodeText = `Exit codes:
@@ -35,9 +42,10 @@ export function overview(): string {
 Usage: etcd-snapshot <command> [flags]
 
 Commands:
-  save    ${summaries.save}
-  ls      ${summaries.ls}
-  help    Show the help of a command
+  save      ${summaries.save}
+  ls        ${summaries.ls}
+  operator  ${summaries.operator}
+  help      Show the help of a command
 
 Examples:
   etcd-snapshot save
@@ -59,19 +67,26 @@ export function helpOf(command: CommandName): string {
   });
   return `${summaries[command]}.
 
-Usage: etcd-snapshot ${command} [flags]
+Usage: etcd-snapshot ${command} [flags]${alsoCalled(command)}
 
 Examples:
 ${examples[command].map((example) => `  ${example}\n`).join('')}
-${parts.join('')}Flags of the sections Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …
+${parts.join('')}Flags of the sections Schedule, Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …
 
 ${exitCodeText}`;
+}
+
+function alsoCalled(command: CommandName): string {
+  const aliases = Object.keys(commandWords).filter(
+    (word) => commandWords[word] === command && word !== command,
+  );
+  return aliases.length === 0 ? '' : `\nAlso:  ${aliases.join(', ')}`;
 }
 
 function left(option: Option): string {
   const value = {
     boolean: '',
-    choice: ' <word>',
+    choice: ` <${option.choices?.join('|') ?? 'word'}>`,
     count: ' <number>',
     duration: ' <time>',
     list: ' <text>,…',

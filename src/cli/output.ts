@@ -13,7 +13,10 @@ export function formatSnapshots(
   if (format === 'table') return table(snapshots);
   const items = snapshots.map((snapshot) => toListItem(snapshot, program));
   const list = { apiVersion: 'v1', kind: 'List', items };
-  return format === 'json' ? `${JSON.stringify(list, undefined, 4)}\n` : stringify(list);
+  // Most readers, kubectl's among them, still go by YAML 1.1, where an unquoted time is no string.
+  return format === 'json'
+    ? `${JSON.stringify(list, undefined, 4)}\n`
+    : stringify(list, { schema: 'yaml-1.1' });
 }
 
 function table(snapshots: readonly Snapshot[]): string {

@@ -48,6 +48,22 @@ describe('createProgress', () => {
     expect(text().trimEnd().length).toBeLessThan(20);
   });
 
+  it('takes a terminal that says it has no width for one that does not know', () => {
+    const { out, text } = terminal(true, 0);
+    createProgress(out, () => 0).show({ store: 'local', bytes: 50e6, total: 100e6 });
+    expect(text()).toContain('50.0 MB of 100.0 MB');
+  });
+
+  it('does not guess the end of what is compressed on the way', () => {
+    let now = 0;
+    const { out, text } = terminal(true);
+    const progress = createProgress(out, () => now);
+    progress.show({ store: 's3', bytes: 0, total: undefined });
+    now = 1000;
+    progress.show({ store: 's3', bytes: 50e6, total: undefined });
+    expect(text().split('\n').at(-2)).toMatch(/S3 {3}50\.0 MB, 50\.0 MB\/s$/);
+  });
+
   it('says nothing in a pipe', () => {
     const { out, text } = terminal(false);
     const progress = createProgress(out, () => 0);

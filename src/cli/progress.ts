@@ -33,8 +33,8 @@ export function createProgress(
       if (now() - drawnAt < REDRAW_MS && before !== undefined) return;
       drawnAt = now();
       clear();
-      // A line that wraps could not be cleared again.
-      const width = Math.max(1, (out.columns ?? 80) - 1);
+      // A line that wraps could not be cleared again. Some terminals do not know their width, and say 0.
+      const width = (out.columns || 80) - 1;
       for (const line of lines.values()) out.write(`${formatLine(line, now()).slice(0, width)}\n`);
       drawn = lines.size;
     },
@@ -44,10 +44,12 @@ export function createProgress(
 
 function formatLine({ began, latest: { store, bytes, total } }: Line, now: number): string {
   const rate = bytes / Math.max(0.001, (now - began) / 1000);
+  const label = store === 'local' ? 'disk' : 'S3  ';
+  const speed = `${megabytes(rate)}/s`;
+  if (total === undefined) return `${label} ${megabytes(bytes)}, ${speed}`;
   const left = rate > 0 ? Math.max(0, Math.ceil((total - bytes) / rate)) : 0;
   const percent = total > 0 ? Math.min(100, Math.floor((bytes / total) * 100)) : 0;
-  const label = store === 'local' ? 'disk' : 'S3  ';
-  return `${label} ${megabytes(bytes)} of ${megabytes(total)} (${percent} %), ${megabytes(rate)}/s, ${left} s left`;
+  return `${label} ${megabytes(bytes)} of ${megabytes(total)} (${percent} %), ${speed}, ${left} s left`;
 }
 
 function megabytes(bytes: number): string {

@@ -11,7 +11,7 @@ describe('cliReference', () => {
 
   it.each(options.map((option) => option.flag))('tells of --%s, and so does the help', (flag) => {
     expect(cliReference()).toContain(`\`--${flag}\``);
-    expect(helpOf('save') + helpOf('ls')).toMatch(new RegExp(`--${flag}\\b`));
+    expect(helpOf('save') + helpOf('ls') + helpOf('operator')).toMatch(new RegExp(`--${flag}\\b`));
   });
 });
 
@@ -25,6 +25,7 @@ describe('help', () => {
     ['overview', overview()],
     ['save', helpOf('save')],
     ['ls', helpOf('ls')],
+    ['operator', helpOf('operator')],
   ])('of %s has usage, examples and exit codes', (_page, text) => {
     expect(text).toContain('Usage: etcd-snapshot');
     expect(text).toContain('Examples:');

@@ -14,7 +14,7 @@ export function cliReference(): string {
 
 \`etcd-snapshot <command> [flags]\`, on the node whose etcd is meant. Flags stand before or after the command, as \`--flag=value\` or
 \`--flag value\`; a boolean takes its value only with \`=\`. A flag beats the environment, the environment beats the default; an empty
-value counts as none. Everything that is wrong is reported at once, before anything is begun.
+value counts as none, but for \`--name\`. Everything that is wrong is reported at once, before anything is begun.
 
 Log lines and the progress bar go to stderr, data to stdout. Without a terminal there is no progress bar.
 Both spellings of a flag mean the same; given with different values they are refused.
@@ -74,7 +74,7 @@ function row(option: Option): string[] {
     flags.map((flag) => `\`${flag}\``).join(' '),
     (option.env ?? []).map((name) => `\`${name}\``).join(', '),
     option.default === undefined ? (option.type === 'boolean' ? 'false' : '') : cell(option.default),
-    cell(option.help),
+    cell(option.choices === undefined ? option.help : `${option.help}; one of ${option.choices.join(', ')}`),
   ];
 }
 

@@ -25,9 +25,10 @@ type Command = (config: Config, terminal: Terminal, signal: AbortSignal) => Prom
 const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   save: async () => (await import('./save.ts')).save,
   ls: async () => (await import('./list.ts')).list,
+  operator: async () => (await import('./operator.ts')).operator,
 };
 
-const SEE_HELP = 'write save or ls; --help tells more';
+const SEE_HELP = 'write save, ls or operator; --help tells more';
 
 /** @throws SnapshotError `usage`, and whatever the command throws */
 export async function run(argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {

@@ -1,7 +1,7 @@
 import type { Config } from '../config/types.ts';
 import { isSnapshotError } from '../errors.ts';
 import { createLogger } from '../logger.ts';
-import { locationUrl } from '../snapshot/snapshot.ts';
+import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import { describeError } from './error-text.ts';
 import { exitCodes } from './exit-codes.ts';
 import { createProgress } from './progress.ts';
@@ -17,19 +17,18 @@ export async function save(config: Config, terminal: Terminal, signal: AbortSign
   const warn = (warnings: readonly Error[]) => {
     for (const warning of warnings) logger.warn({}, describeError(warning, config.debug));
   };
+  const onStored = (snapshot: Snapshot) => {
+    progress.clear();
+    const facts = { location: locationUrl(snapshot.location), size: snapshot.size };
+    logger.info(facts, `Snapshot ${snapshot.name} saved.`);
+  };
   const result = await app
-    .save((step) => progress.show(step), signal)
+    .save({ onProgress: (step) => progress.show(step), onStored }, signal)
     .finally(() => progress.clear())
     .catch((error: unknown) => {
       if (isSnapshotError(error)) warn(error.besides);
       throw error;
     });
-  for (const snapshot of result.created) {
-    logger.info(
-      { location: locationUrl(snapshot.location), size: snapshot.size },
-      `Snapshot ${snapshot.name} saved.`,
-    );
-  }
   warn(result.warnings);
   for (const failure of result.failures) logger.error({}, describeError(failure, config.debug));
   return result.failures.length === 0 ? exitCodes.done : exitCodes.notEverywhere;

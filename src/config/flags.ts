@@ -138,7 +138,7 @@ export function valueProblem(option: Option, source: string, value: string | und
     return { what: `${source}: ${shown} is no number`, cure: 'use 0 or a whole number above it' };
   }
   const { choices = [] } = option;
-  if (option.type === 'choice' && !choices.includes(value.toLowerCase())) {
+  if (option.type === 'choice' && !choices.some((choice) => choice.toLowerCase() === value.toLowerCase())) {
     return { what: `${source}: ${shown} is not one of ${choices.join(', ')}`, cure: 'choose one' };
   }
   return undefined;

@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls';
+export type CommandName = 'save' | 'ls' | 'operator';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
@@ -19,7 +19,7 @@ export interface Option {
   /** Never shown in a message. */
   readonly secret?: boolean;
   readonly help: string;
-  readonly section: 'Snapshot' | 'S3' | 'etcd' | 'General';
+  readonly section: 'Schedule' | 'Snapshot' | 'S3' | 'etcd' | 'Operator' | 'General';
   readonly commands: readonly CommandName[];
 }
 
@@ -59,6 +59,14 @@ export type OptionKey =
   | 'etcdKeyFile'
   | 'distribution'
   | 'kubeconfig'
+  | 'scheduleCron'
+  | 'retention'
+  | 'disableSnapshots'
+  | 'reconcileInterval'
+  | 'deletionPolicy'
+  | 'clusterName'
+  | 'listenAddress'
+  | 'gracePeriod'
   | 'output'
   | 'debug';
 

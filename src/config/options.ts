@@ -1,19 +1,22 @@
+import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
 import { s3Options } from './s3-options.ts';
 
-const both = ['save', 'ls'] as const;
-const save = ['save'] as const;
+const every = ['save', 'ls', 'operator'] as const;
+const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
 export const options: readonly Option[] = [
+  ...operatorOptions,
   {
     key: 'name',
     flag: 'name',
+    alias: 'etcd-snapshot-name',
     type: 'string',
-    default: 'on-demand',
+    default: 'on-demand; etcd-snapshot for the operator',
     help: 'Base name; the file is called <name>-<node>-<unix seconds>',
     section: 'Snapshot',
-    commands: save,
+    commands: saving,
   },
   {
     key: 'dir',
@@ -23,7 +26,7 @@ export const options: readonly Option[] = [
     default: '<data-dir>/server/db/snapshots (kubeadm: /var/lib/etcd-snapshots, custom: none)',
     help: 'Folder of the snapshots; a folder that is named here must exist',
     section: 'Snapshot',
-    commands: both,
+    commands: every,
   },
   {
     key: 'compress',
@@ -32,7 +35,7 @@ export const options: readonly Option[] = [
     type: 'boolean',
     help: 'Write a .zip',
     section: 'Snapshot',
-    commands: save,
+    commands: saving,
   },
   ...s3Options,
   {
@@ -42,7 +45,7 @@ export const options: readonly Option[] = [
     default: 'https://127.0.0.1:2379',
     help: 'Client addresses of the etcd member, separated by commas; the first one is used',
     section: 'etcd',
-    commands: save,
+    commands: saving,
   },
   {
     key: 'etcdCaFile',
@@ -51,7 +54,7 @@ export const options: readonly Option[] = [
     default: "the distribution's",
     help: 'CA of the certificate of etcd',
     section: 'etcd',
-    commands: save,
+    commands: saving,
   },
   {
     key: 'etcdCertFile',
@@ -60,7 +63,7 @@ export const options: readonly Option[] = [
     default: "the distribution's",
     help: 'Client certificate to show to etcd',
     section: 'etcd',
-    commands: save,
+    commands: saving,
   },
   {
     key: 'etcdKeyFile',
@@ -69,7 +72,7 @@ export const options: readonly Option[] = [
     default: "the distribution's",
     help: 'Key of the client certificate',
     section: 'etcd',
-    commands: save,
+    commands: saving,
   },
   {
     key: 'distribution',
@@ -78,7 +81,7 @@ export const options: readonly Option[] = [
     default: 'what is found on this node',
     help: 'k3s, rke2, kubeadm or custom: picks paths and certificates',
     section: 'General',
-    commands: both,
+    commands: every,
   },
   {
     key: 'dataDir',
@@ -88,7 +91,7 @@ export const options: readonly Option[] = [
     default: '/var/lib/rancher/k3s (rke2: /var/lib/rancher/rke2)',
     help: 'Data folder of K3s or RKE2',
     section: 'General',
-    commands: both,
+    commands: every,
   },
   {
     key: 'nodeName',
@@ -98,7 +101,7 @@ export const options: readonly Option[] = [
     default: 'the host name',
     help: 'Kubernetes name of this node',
     section: 'General',
-    commands: both,
+    commands: every,
   },
   {
     key: 'kubeconfig',
@@ -108,7 +111,7 @@ export const options: readonly Option[] = [
     default: "the distribution's, if it exists",
     help: 'Where to publish ETCDSnapshotFile resources, and to read --s3-config-secret from; several files with : between them, as for kubectl',
     section: 'General',
-    commands: both,
+    commands: every,
   },
   {
     key: 'output',
@@ -120,7 +123,7 @@ export const options: readonly Option[] = [
     section: 'General',
     commands: ['ls'],
   },
-  { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: both },
+  { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: every },
 ];
 
 /** What may be written for a command. */
@@ -129,6 +132,7 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   ls: 'ls',
   list: 'ls',
   l: 'ls',
+  operator: 'operator',
 };
 
 /** The row of a long flag in either spelling, or of a one-letter flag. */

@@ -4,6 +4,8 @@ import { buildSnapshotName, nameProblem } from '../snapshot/naming.ts';
 import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
+import { operatorSettings } from './operator-settings.ts';
+import type { CommandName } from './option.ts';
 import { options } from './options.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
@@ -25,7 +27,7 @@ const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
  * Flags over environment over defaults, checked as a whole.
  * @throws SnapshotError `usage` whose `why` lists every problem, a line each
  */
-export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around: Surroundings): Config {
+export function resolveConfig(command: CommandName, flags: ParsedFlags, around: Surroundings): Config {
   const problems: Problem[] = [...flags.problems];
   const given = withEnvironment(command, flags.given, around, problems);
   // One set of flags may stand before every command: what only `save` needs does not disturb the others.
@@ -45,17 +47,19 @@ export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around
   const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
   const paths = pathsOf(distribution, given.dataDir);
   const nodeName = given.nodeName ?? around.hostname.toLowerCase();
-  const snapshotName = given.name ?? 'on-demand';
+  const snapshotName = given.name ?? (command === 'operator' ? 'etcd-snapshot' : 'on-demand');
   const compress = isTrue(given.compress);
   checkNames(snapshotName, nodeName, compress, problems);
   const snapshotDir = given.dir ?? paths.snapshotDir;
   if (snapshotDir === undefined) {
     problems.push({
-      what: `--dir is missing: ${distribution} has no snapshot folder of its own`,
-      cure: 'give --dir, or --distribution if this node has one',
+      what:
+        given.distribution === undefined
+          ? '--dir is missing: no K3s, RKE2 or kubeadm was found on this node, as far as this user can see'
+          : `--dir is missing: ${distribution} has no snapshot folder of its own`,
+      cure: 'give --dir; on a server run as root, or give --distribution',
     });
   }
-  const kubeconfig = given.kubeconfig ?? paths.kubeconfig;
   const config: Config = {
     distribution,
     nodeName,
@@ -67,16 +71,20 @@ export function resolveConfig(command: 'save' | 'ls', flags: ParsedFlags, around
     etcd: etcdSettings(given, paths, problems),
     s3: resolveS3(given, flags.given, problems),
     s3Retention: s3RetentionOf(given),
-    kubeconfig:
-      kubeconfig !== undefined && (given.kubeconfig !== undefined || around.exists(kubeconfig))
-        ? kubeconfig
-        : undefined,
+    kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
+    operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
     output: oneOf('output', outputs, given.output, 'table', problems),
     debug: isTrue(given.debug),
   };
   if (problems.length > 0) throw usage(problems);
   return config;
+}
+
+/** A pod speaks through its ServiceAccount, also where it can see the node's own kubeconfig. */
+function ownKubeconfig(command: CommandName, paths: Paths, around: Surroundings): string | undefined {
+  if (command === 'operator' && (around.env['KUBERNETES_SERVICE_HOST'] ?? '') !== '') return undefined;
+  return paths.kubeconfig !== undefined && around.exists(paths.kubeconfig) ? paths.kubeconfig : undefined;
 }
 
 /** One error for all problems, so that nobody has to find them one by one. */

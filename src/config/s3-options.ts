@@ -1,10 +1,10 @@
 import type { Option, OptionKey } from './option.ts';
 
-const both = ['save', 'ls'] as const;
-const save = ['save'] as const;
+const every = ['save', 'ls', 'operator'] as const;
+const saving = ['save', 'operator'] as const;
 
 function s3(name: string, key: OptionKey, rest: Pick<Option, 'type' | 'help'> & Partial<Option>): Option {
-  return { key, flag: name, alias: `etcd-${name}`, section: 'S3', commands: both, ...rest };
+  return { key, flag: name, alias: `etcd-${name}`, section: 'S3', commands: every, ...rest };
 }
 
 /** The rows of S3: first those of the seed document, then k3s's newer ones, then our own. */
@@ -90,7 +90,7 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-sse-kms-key-id', 's3SseKmsKeyId', {
     type: 'string',
-    commands: save,
+    commands: saving,
     help: 'Key of sse-kms; without one, the default key of the account',
   }),
   s3('s3-sse-c-key', 's3SseCKey', {
@@ -100,20 +100,20 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-storage-class', 's3StorageClass', {
     type: 'string',
-    commands: save,
+    commands: saving,
     default: "the bucket's",
     help: 'Storage class of the objects, STANDARD_IA for one',
   }),
   s3('s3-acl', 's3Acl', {
     type: 'choice',
     choices: ['private', 'bucket-owner-read', 'bucket-owner-full-control'],
-    commands: save,
+    commands: saving,
     default: "the bucket's",
     help: 'Canned ACL of the objects; never a public one, for a snapshot holds every Secret of the cluster',
   }),
   s3('s3-tags', 's3Tags', {
     type: 'list',
-    commands: save,
+    commands: saving,
     help: 'Tags of the objects, as key=value, separated by commas',
   }),
 ];

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import type { OperatorSettings } from './operator-settings.ts';
 
 /** A value that no log line, error or dump shows. Only `reveal` gives it back. */
 export class Redacted {
@@ -119,6 +120,8 @@ export interface Config {
   readonly kubeconfig: string | undefined;
   /** File that holds the server token; undefined where the distribution has none. */
   readonly tokenFile: string | undefined;
+  /** Undefined for every other command. */
+  readonly operator: OperatorSettings | undefined;
   readonly output: OutputFormat;
   readonly debug: boolean;
 }

@@ -1,0 +1,14 @@
+import type { Config } from '../config/types.ts';
+import { createJsonLogger } from '../logger.ts';
+import { exitCodes } from './exit-codes.ts';
+import type { Terminal } from './root.ts';
+
+/** `etcd-snapshot operator`: log lines as JSON on stderr, until a signal ends it. */
+export async function operator(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
+  const logger = createJsonLogger((line) => terminal.stderr.write(line), { debug: config.debug });
+  // What is secret hides itself: see `Redacted`.
+  logger.info({ config }, 'Starting');
+  const { runOperator } = await import('../operator/run-operator.ts');
+  await runOperator(config, logger, signal);
+  return exitCodes.done;
+}

@@ -1,0 +1,59 @@
+import { SnapshotError } from '../errors.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { type LeaseState, runLeaderLease } from '../kube/leader-lease.ts';
+import type { Timers } from '../timers.ts';
+
+/** Name of the Lease in kube-system by which the operators of a cluster agree on one that looks after S3. */
+const LEASE = 'etcd-snapshot-operator';
+
+export interface LeadershipParts {
+  readonly client: KubeClient;
+  readonly nodeName: string;
+  readonly timers: Timers;
+  readonly random: () => number;
+  readonly durationMs: number | undefined;
+  /** Called when it becomes ours. */
+  readonly onGained: () => void;
+  readonly onState: (state: LeaseState) => void;
+  /** Gives the Lease back. */
+  readonly signal: AbortSignal;
+}
+
+export interface Leadership {
+  /** Ends with our leadership; undefined while we do not lead. Ask right before every act as leader. */
+  current(): AbortSignal | undefined;
+  /** @throws SnapshotError `aborted` unless we lead */
+  assert(): void;
+  /** Resolves when the Lease is given back after the end. */
+  readonly stopped: Promise<void>;
+}
+
+/** Takes part in the election for as long as the operator runs. */
+export function takePartInElection(parts: LeadershipParts): Leadership {
+  const { client, nodeName, timers, random, durationMs, onGained, onState, signal } = parts;
+  let leading: AbortSignal | undefined;
+  const lease = runLeaderLease({
+    client,
+    name: LEASE,
+    identity: nodeName,
+    timers,
+    random,
+    ...(durationMs === undefined ? {} : { durationMs }),
+    async onLeading(term) {
+      leading = term;
+      onGained();
+      await new Promise((resolve) => term.addEventListener('abort', resolve, { once: true }));
+    },
+    onState,
+    signal,
+  });
+  const current = () => (leading?.aborted === false && lease.isLeading() ? leading : undefined);
+  return {
+    current,
+    assert() {
+      if (current() !== undefined) return;
+      throw new SnapshotError('aborted', 'What the nodes share is not looked after by this operator now');
+    },
+    stopped: lease.stopped,
+  };
+}

@@ -1,0 +1,87 @@
+import type { InventoryControllerOptions } from '../controllers/inventory-controller.ts';
+import type { LocalPlace } from '../crds/claim.ts';
+import { S3_NODE } from '../crds/etcd-snapshot-file.ts';
+import type { ClusterFacts } from '../kube/cluster-facts.ts';
+import type { Logger } from '../logger.ts';
+import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
+import { createInventory } from '../reconcilers/inventory.ts';
+import { createLocalInventory } from '../reconcilers/local-inventory.ts';
+import type { PruneParts } from '../reconcilers/prune.ts';
+import { createS3Inventory } from '../reconcilers/s3-inventory.ts';
+import type { SnapshotFolder } from '../snapshot/ports.ts';
+import type { Timers } from '../timers.ts';
+import type { Saver } from './saver.ts';
+
+export interface LooksParts extends PruneParts {
+  readonly nodeName: string;
+  readonly folder: SnapshotFolder;
+  readonly place: LocalPlace;
+  readonly saver: Saver;
+  readonly facts: ClusterFacts;
+  /** Base name of the schedule; undefined: there is none, and nothing is pruned. */
+  readonly scheduledBase: string | undefined;
+  /** Records on S3 that are known for a shorter time are not removed. */
+  readonly youngMs: number;
+  /** An etcd outside of the cluster has no Node there, and its records must not pass for those of one that left. */
+  readonly skipDeparted: boolean;
+  /** Beside k3s its note about S3 must stay its own: it tells whether k3s keeps records of S3 too. */
+  readonly annotatesS3: boolean;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly onSnapshots: (store: 'local' | 's3', count: number) => void;
+}
+
+type Looks = Pick<
+  InventoryControllerOptions,
+  'local' | 's3' | 'etcd' | 'departed' | 'leftovers' | 'annotate'
+>;
+
+/** What the operator looks at again and again, put together from the reconcilers. */
+export function createLooks(parts: LooksParts): Looks {
+  const { nodeName, folder, place, saver, facts, timers, logger } = parts;
+  const clocks = { now: () => timers.now(), monotonic: () => timers.monotonic() };
+  const inventoryOf = (store: 'local' | 's3') =>
+    createInventory({
+      ...parts,
+      ...clocks,
+      store,
+      keeper: store === 's3' ? S3_NODE : nodeName,
+      youngMs: store === 's3' ? parts.youngMs : 0,
+    });
+  const local = createLocalInventory({
+    nodeName,
+    folder,
+    place,
+    records: parts.records,
+    inventory: inventoryOf('local'),
+    legacyMetadata: (signal) => facts.legacyMetadata(signal),
+    onSnapshots: (count) => parts.onSnapshots('local', count),
+  });
+  const s3 = createS3Inventory({
+    ...parts,
+    inventory: inventoryOf('s3'),
+    clusterId: (signal) => facts.clusterId(signal),
+    onSnapshots: (count) => parts.onSnapshots('s3', count),
+  });
+  const departed = createDepartedNodes({
+    ...parts,
+    nodeIsGone: (name, signal) => facts.nodeIsGone(name, signal),
+  });
+  return {
+    local,
+    s3,
+    etcd: (signal) => saver.checkEtcd(signal),
+    departed: async (signal) => {
+      if (!parts.skipDeparted) await departed(signal);
+    },
+    async leftovers(signal) {
+      for (const what of await saver.tidyUp(signal))
+        logger.info({ what }, 'Removed what a dead save had left');
+    },
+    async annotate(store, signal) {
+      if (store === 's3' && !parts.annotatesS3) return;
+      if (await facts.annotateNode(nodeName, store, timers.now(), signal)) return;
+      logger.debug({ node: nodeName }, 'There is no such Node to annotate');
+    },
+  };
+}

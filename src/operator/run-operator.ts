@@ -1,0 +1,299 @@
+import type { Config } from '../config/types.ts';
+import { createController } from '../controllers/controller.ts';
+import { createInventoryController } from '../controllers/inventory-controller.ts';
+import { createLiveS3 } from '../controllers/live-s3.ts';
+import { watchRecords } from '../controllers/record-view.ts';
+import { createRecordWriter } from '../controllers/record-writer.ts';
+import { watchS3Secret } from '../controllers/secret-watch.ts';
+import { isS3Record } from '../crds/claim.ts';
+import type { Program } from '../crds/etcd-snapshot-file.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { connect } from '../kube/client.ts';
+import { createClusterFacts } from '../kube/cluster-facts.ts';
+import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
+import type { Logger } from '../logger.ts';
+import { startHealthServer } from '../ops/health-server.ts';
+import { createMetrics } from '../ops/metrics.ts';
+import { createReadiness, reasonOf } from '../ops/readiness.ts';
+import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
+import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
+import { watchSnapshotFolder } from '../stores/folder-watch.ts';
+import { createLocalStore } from '../stores/local-store.ts';
+import { s3Location } from '../stores/s3-keys.ts';
+import { systemTimers, type Timers } from '../timers.ts';
+import { deletionsByK3s, finalizerFor, isBesideK3s } from './beside-k3s.ts';
+import { createOperatorEvents } from './events.ts';
+import { takePartInElection } from './leadership.ts';
+import { createLooks } from './looks.ts';
+import { createOperatorRecorder } from './recorder.ts';
+import { createSaver } from './saver.ts';
+import { runScheduledSnapshots } from './scheduled-snapshots.ts';
+
+const DEFAULT_S3_RETENTION = 5;
+/** Records that are added to, or deleted with their data, at a time. */
+const RECORD_WORKERS = 8;
+/** Files come in bursts: a name, a sidecar, a rename. */
+const FOLDER_SETTLES_MS = 100;
+/** The nodes of a cluster save within seconds of each other; one listing serves them all. */
+const UPLOADS_SETTLE_MS = 5_000;
+/** k3s waits as long before it believes that an object is gone. */
+const YOUNG_MS = 60_000;
+/** k3s puts each run off by as much. */
+const JITTER_MS = 5_000;
+const FLUSH_MS = 3_000;
+
+/** What a test may set, and no user has to. */
+export interface OperatorTuning {
+  readonly timers?: Timers;
+  readonly random?: () => number;
+  /** Most that a scheduled run is put off. */
+  readonly jitterMs?: number;
+  /** Records on S3 that are known for a shorter time are not removed. */
+  readonly youngMs?: number;
+  readonly leaseDurationMs?: number;
+  /** Between two looks at a store: users must not go below ten seconds. */
+  readonly intervalMs?: number;
+}
+
+/**
+ * Runs the operator until `stop` fires and what was running has ended, at the latest after the grace period.
+ * @throws SnapshotError `usage` and others when it cannot even start: no kubeconfig, or an address that is taken. Whatever
+ *   else is missing is reported, and taken up when it comes.
+ */
+export async function runOperator(
+  config: Config,
+  logger: Logger,
+  stop: AbortSignal,
+  tuning: OperatorTuning = {},
+): Promise<void> {
+  const { operator: settings, nodeName, snapshotName: base } = config;
+  if (settings === undefined) throw new Error('the settings of the operator were not resolved');
+  const { timers = systemTimers, random = Math.random } = tuning;
+  const program: Program = config.distribution === 'rke2' ? 'rke2' : 'k3s';
+  await using stack = new AsyncDisposableStack();
+
+  const metrics = createMetrics(settings.clusterName);
+  const readiness = createReadiness(['kubernetes', 'local'], (part, state) => {
+    metrics.ready(part, state.ready);
+    if (state.ready) logger.info({ part }, 'Part works');
+    else logger.warn({ part, reason: state.reason }, 'Part does not work');
+  });
+  const report = (part: string, error: SnapshotError | undefined, optional = true) =>
+    readiness.set(part, error === undefined ? { ready: true } : { ready: false, reason: reasonOf(error) }, {
+      optional,
+    });
+  const health = stack.use(await startHealthServer({ ...settings.listen, readiness, metrics }));
+  logger.info({ ...health.address }, 'Serving health and metrics');
+
+  const client = stack.use(await connect(config.kubeconfig));
+  const facts = createClusterFacts(client, program);
+  const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
+  const finalizer = finalizerFor(config, program);
+  const files = createSnapshotFilesApi(client);
+  const writer = createRecordWriter({ files, program, finalizer, clock: timers, events });
+  const folder = createLocalStore({
+    dir: config.snapshotDir,
+    isDefaultDir: config.snapshotDirIsDefault,
+    nodeName,
+  });
+  const place = { store: 'local', dir: config.snapshotDir } as const;
+
+  // 35 MB that only those pay who use it.
+  const { createS3Store } = config.s3.kind === 'off' ? {} : await import('../stores/s3-store.ts');
+  const live = createLiveS3({
+    source: config.s3,
+    retention: config.s3Retention,
+    defaultRetention: DEFAULT_S3_RETENTION,
+    open(s3) {
+      if (createS3Store === undefined)
+        throw new Error('S3 is off, and settings of it have come all the same');
+      return {
+        store: createS3Store(s3, { program, nodeName, journalDir: config.snapshotDir }),
+        shared: createS3Store(s3, { program, nodeName, mayCall: () => leadership.assert() }),
+        place: { store: 's3', endpoint: s3.endpoint, bucket: s3.bucket, prefix: s3.folder },
+        location: (name) => s3Location(s3, name),
+      };
+    },
+    onChange(view) {
+      report('s3', view.state === 'unavailable' ? view.error : undefined);
+      if (view.state === 'unavailable') events.tellOfSecret(view.error);
+      inventory.look('leftovers');
+      inventory.look('s3');
+      retryDeletions();
+    },
+    onNotes(notes) {
+      for (const note of notes) events.tellOfSecret(note);
+    },
+  });
+  const watched = watchRecords({
+    client,
+    program,
+    timers,
+    random,
+    onChange(name, now, before) {
+      records.enqueue(name);
+      const record = now ?? before;
+      if (record === undefined) return;
+      if (!isS3Record(record.file, program)) inventory.lookAfter('local', FOLDER_SETTLES_MS);
+      else if (before === undefined && isScheduled(record, base))
+        inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
+    },
+    onState({ synced, error }) {
+      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
+      if (synced) inventory.look('local');
+    },
+    signal: stop,
+  });
+  const retryDeletions = () => {
+    for (const { file } of watched.view.all()) {
+      if (file.metadata.deletionTimestamp !== undefined) records.enqueue(file.metadata.name);
+    }
+  };
+  const shared = {
+    program,
+    records: watched.view,
+    writer,
+    events,
+    onDeleted: metrics.deleted,
+    onDeletionFailed: metrics.deletionFailed,
+  };
+  const records = createController({
+    name: 'records',
+    workers: RECORD_WORKERS,
+    timers,
+    random,
+    reconcile: createSnapshotFileReconciler({
+      ...shared,
+      ...facts,
+      nodeName,
+      finalizer,
+      folder,
+      folderPlace: place,
+      s3: () => live.view(),
+      deletionPolicy: settings.deletionPolicy,
+      k3sMayHaveDeleted: deletionsByK3s(config, facts, timers),
+      isLeader: () => leadership.current() !== undefined,
+    }),
+    onOutcome(name, error) {
+      metrics.reconciled('records', error === undefined);
+      if (error !== undefined) logger.warn({ record: name, reason: error.message }, 'A record has to wait');
+    },
+  });
+  const saver = createSaver({
+    config,
+    folder,
+    recorder: createOperatorRecorder({ client, program, nodeName, writer, folder, logger }),
+    s3View: () => live.view(),
+    timers,
+    observe: metrics.observe,
+  });
+  const looks = createLooks({
+    ...shared,
+    nodeName,
+    folder,
+    place,
+    saver,
+    facts,
+    scheduledBase: settings.schedule === undefined ? undefined : base,
+    youngMs: tuning.youngMs ?? YOUNG_MS,
+    skipDeparted: config.distribution === 'custom',
+    annotatesS3: !isBesideK3s(config),
+    timers,
+    logger,
+    onSnapshots: metrics.snapshots,
+  });
+  const inventory = createInventoryController({
+    ...looks,
+    s3View: () => live.view(),
+    leading: () => leadership.current(),
+    observe: metrics.observe,
+    onOutcome(look, error) {
+      metrics.reconciled(look, error === undefined);
+      if (look === 'leftovers' || look === 'departed') {
+        if (error !== undefined) logger.warn({ look, reason: reasonOf(error) }, 'A look failed');
+      } else report(look, error, look !== 'local');
+    },
+    intervalMs: tuning.intervalMs ?? settings.reconcileIntervalMs,
+    timers,
+    random,
+  });
+  const leadership = takePartInElection({
+    client,
+    nodeName,
+    timers,
+    random,
+    durationMs: tuning.leaseDurationMs,
+    onGained() {
+      inventory.look('s3');
+      inventory.look('departed');
+      for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
+    },
+    onState({ leading, holder, error }) {
+      metrics.leading(leading);
+      logger.info({ leading, holder }, 'Leadership of S3');
+      report('lease', isSnapshotError(error) ? error : undefined);
+    },
+    signal: stop,
+  });
+
+  const abort = new AbortController();
+  stop.addEventListener(
+    'abort',
+    () => {
+      logger.info({ graceSeconds: settings.gracePeriodMs / 1000 }, 'Ending: a running snapshot may finish');
+      stack.use(timers.after(settings.gracePeriodMs, () => abort.abort(overtime())));
+    },
+    { once: true },
+  );
+  inventory.look('leftovers');
+  inventory.look('etcd');
+  await Promise.all([
+    watched.stopped,
+    leadership.stopped,
+    records.run(stop),
+    inventory.run(stop),
+    watchSnapshotFolder(config.snapshotDir, {
+      timers,
+      onChange: () => inventory.lookAfter('local', FOLDER_SETTLES_MS),
+      signal: stop,
+    }),
+    config.s3.kind === 'secret'
+      ? watchS3Secret({ client, secret: config.s3.name, live, timers, random, signal: stop })
+      : undefined,
+    runScheduledSnapshots(
+      {
+        ...shared,
+        config,
+        settings,
+        saver,
+        folder,
+        metrics,
+        logger,
+        timers,
+        random,
+        jitterMs: tuning.jitterMs ?? JITTER_MS,
+        onState: (error) => report('schedule', error),
+      },
+      stop,
+      abort.signal,
+    ),
+  ]);
+  await events.flush(AbortSignal.timeout(FLUSH_MS));
+  logger.info({}, 'Ended');
+}
+
+/** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
+function isScheduled({ file }: InventoryRecord, base: string): boolean {
+  return file.status?.readyToUse === true && file.spec.snapshotName.startsWith(`${base}-`);
+}
+
+function notYet(what: string): SnapshotError {
+  return new SnapshotError('unavailable', what, { retryable: true });
+}
+
+function overtime(): SnapshotError {
+  return new SnapshotError('aborted', 'The snapshot was ended', {
+    why: 'the operator was told to end, and the grace period is over',
+    hint: 'Give it more time with --grace-period, and the pod with terminationGracePeriodSeconds.',
+  });
+}

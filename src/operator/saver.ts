@@ -1,0 +1,174 @@
+import { readTokenHash } from '../config/token-file.ts';
+import type { Config } from '../config/types.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { createEtcdSource } from '../etcd/snapshot-source.ts';
+import type { S3View } from '../reconcilers/ports.ts';
+import { maxZipSize, zipOneEntry } from '../snapshot/archive.ts';
+import type { SnapshotDraft, SnapshotFolder, SnapshotRecorder, SnapshotSource } from '../snapshot/ports.ts';
+import { type RemoteStore, type SaveResult, saveSnapshot } from '../snapshot/save-snapshot.ts';
+import type { Timers } from '../timers.ts';
+
+export interface SaverParts {
+  readonly config: Config;
+  readonly folder: SnapshotFolder;
+  readonly recorder: SnapshotRecorder;
+  readonly s3View: () => S3View;
+  readonly timers: Timers;
+  /** How long each part of a save took, from its beginning. */
+  readonly observe: (what: 'save' | 'save_local' | 'save_s3', seconds: number, ok: boolean) => void;
+}
+
+export interface Saver {
+  /**
+   * Takes a snapshot to the disk and to what S3 is now. That S3 is asked for and cannot be used is a failure in the result.
+   * @throws SnapshotError when there is no copy anywhere
+   */
+  save(signal: AbortSignal): Promise<SaveResult>;
+  /** Asks the member whether it could serve a snapshot. @throws SnapshotError what is wrong with it */
+  checkEtcd(signal: AbortSignal): Promise<void>;
+  /** Removes what dead saves of this node left on disk and on S3; a save that runs does so by itself. @throws SnapshotError */
+  tidyUp(signal: AbortSignal): Promise<readonly string[]>;
+}
+
+/** Saves as the command line does, again and again: connection, certificates, token and S3 are taken anew for each. */
+export function createSaver(parts: SaverParts): Saver {
+  const { config, folder, recorder, s3View, timers } = parts;
+  const withSource = async <T>(work: (source: SnapshotSource) => Promise<T>): Promise<T> => {
+    const source = createEtcdSource(config.etcd, timers);
+    try {
+      return await work(source);
+    } finally {
+      source.close();
+    }
+  };
+  let tidying: { readonly over: AbortController; readonly done: Promise<unknown> } | undefined;
+  const save = async (signal: AbortSignal): Promise<SaveResult> => {
+    // It holds the folder, perhaps for as long as S3 is slow; and the save tidies up itself.
+    tidying?.over.abort();
+    await tidying?.done;
+    const stopwatch = startStopwatch(parts);
+    const view = s3View();
+    const remote =
+      view.state === 'ready'
+        ? stopwatch.remote({ open: async () => view.store, location: view.location })
+        : undefined;
+    return withSource((source) =>
+      stopwatch.whole(async () => {
+        const result = await saveSnapshot(
+          {
+            source,
+            folder: stopwatch.folder(folder),
+            remote,
+            recorder,
+            tokenHash: (inner) => readTokenHash(config.tokenFile, inner),
+            compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
+            clock: timers,
+          },
+          { base: config.snapshotName, nodeName: config.nodeName },
+          () => {},
+          signal,
+        );
+        if (view.state !== 'unavailable') return result;
+        return { ...result, failures: [...result.failures, view.error] };
+      }),
+    );
+  };
+  const tidy = async (signal: AbortSignal): Promise<readonly string[]> => {
+    await using lock = await folder.lock(signal);
+    void lock;
+    const view = s3View();
+    const onDisk = await folder.sweep(signal);
+    return view.state === 'ready' ? [...onDisk, ...(await view.store.sweep(signal))] : onDisk;
+  };
+  return {
+    save,
+    checkEtcd: (signal) =>
+      withSource(async (source) => {
+        const { endpoint, isLearner, leaderId, errors } = await source.status(signal);
+        if (isLearner) throw unfit(endpoint, 'it is a learner, which cannot take snapshots');
+        if (leaderId === '0') throw unfit(endpoint, 'it knows no leader');
+        if (errors.length > 0) throw unfit(endpoint, errors.join(', '));
+      }),
+    async tidyUp(signal) {
+      const over = new AbortController();
+      const work = tidy(AbortSignal.any([signal, over.signal]));
+      tidying = { over, done: Promise.allSettled([work]) };
+      try {
+        return await work;
+      } catch (error) {
+        if (isSnapshotError(error, 'busy') || over.signal.aborted) return [];
+        throw error;
+      } finally {
+        tidying = undefined;
+      }
+    },
+  };
+}
+
+/** The parts of one save, each of which tells how long it took when it is over. */
+function startStopwatch({ timers, observe }: SaverParts) {
+  const began = timers.monotonic();
+  let diskIsOver = false;
+  const over = (what: 'save' | 'save_local' | 'save_s3', ok: boolean) =>
+    observe(what, (timers.monotonic() - began) / 1000, ok);
+  const diskOver = (ok: boolean) => {
+    if (!diskIsOver) over('save_local', ok);
+    diskIsOver = true;
+  };
+  const timed = async <T>(work: Promise<T>, done: (ok: boolean) => void): Promise<T> => {
+    let ok = false;
+    try {
+      const result = await work;
+      ok = true;
+      return result;
+    } finally {
+      done(ok);
+    }
+  };
+  return {
+    async whole(work: () => Promise<SaveResult>): Promise<SaveResult> {
+      let ok = false;
+      try {
+        const result = await work();
+        ok = result.failures.length === 0;
+        return result;
+      } finally {
+        diskOver(false);
+        over('save', ok);
+      }
+    },
+    folder(folder: SnapshotFolder): SnapshotFolder {
+      const draftOf = (draft: SnapshotDraft): SnapshotDraft => ({
+        expectedSize: draft.expectedSize,
+        proven: draft.proven,
+        write: (chunks) => draft.write(chunks),
+        read: (into, position, signal) => draft.read(into, position, signal),
+        prove: () => draft.prove(),
+        commit: (facts, inner) => timed(draft.commit(facts, inner), diskOver),
+        discard: (reason) => draft.discard(reason),
+        [Symbol.asyncDispose]: () => draft[Symbol.asyncDispose](),
+      });
+      return { ...folder, create: async (snapshot) => draftOf(await folder.create(snapshot)) };
+    },
+    remote(remote: RemoteStore): RemoteStore {
+      return {
+        ...remote,
+        async open(signal) {
+          const store = await remote.open(signal);
+          return {
+            ...store,
+            put: (upload, inner) => timed(store.put(upload, inner), (ok) => over('save_s3', ok)),
+          };
+        },
+      };
+    },
+  };
+}
+
+function unfit(endpoint: string, why: string): SnapshotError {
+  return new SnapshotError('unavailable', `etcd at ${endpoint} is not in good order`, {
+    why,
+    hint: 'Look at it with etcdctl endpoint status and etcdctl alarm list.',
+    retryable: true,
+  });
+}

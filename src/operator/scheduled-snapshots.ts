@@ -1,0 +1,92 @@
+import type { OperatorSettings } from '../config/operator-settings.ts';
+import type { Config } from '../config/types.ts';
+import { runSchedule } from '../controllers/schedule-controller.ts';
+import type { SnapshotError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../ops/metrics.ts';
+import { type PruneParts, pruneStore } from '../reconcilers/prune.ts';
+import { createScheduledSnapshot } from '../reconcilers/scheduled-snapshot.ts';
+import type { SnapshotFolder } from '../snapshot/ports.ts';
+import { locationUrl } from '../snapshot/snapshot.ts';
+import type { Timers } from '../timers.ts';
+import type { Saver } from './saver.ts';
+
+export interface ScheduleParts extends PruneParts {
+  readonly config: Config;
+  readonly settings: OperatorSettings;
+  readonly saver: Saver;
+  readonly folder: SnapshotFolder;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly timers: Timers;
+  readonly random: () => number;
+  readonly jitterMs: number;
+  /** What the schedule is good for at this moment; undefined: everything. */
+  readonly onState: (error: SnapshotError | undefined) => void;
+}
+
+/** The schedule of the flags: saves, prunes and tells. Resolves when `stop` has fired and a run that was going has ended. */
+export async function runScheduledSnapshots(
+  parts: ScheduleParts,
+  stop: AbortSignal,
+  abort: AbortSignal,
+): Promise<void> {
+  const { config, settings, saver, folder, metrics, logger, timers } = parts;
+  const { schedule } = settings;
+  if (schedule === undefined) {
+    logger.info({}, 'Scheduled snapshots are switched off');
+    return;
+  }
+  const base = config.snapshotName;
+  const stores = config.s3.kind === 'off' ? (['local'] as const) : (['local', 's3'] as const);
+  const attempt = createScheduledSnapshot({
+    save: (signal) => saver.save(signal),
+    async prune(signal) {
+      const policy = { base, keep: settings.retention, keeper: config.nodeName };
+      await pruneStore(parts, folder, await folder.list(signal), policy, signal);
+    },
+    onSaved({ created, failures, warnings }) {
+      for (const snapshot of created) {
+        metrics.succeeded(base, snapshot.location.store, timers.now());
+        const facts = {
+          snapshot: snapshot.name,
+          location: locationUrl(snapshot.location),
+          size: snapshot.size,
+        };
+        logger.info(facts, 'Snapshot saved');
+      }
+      for (const { message, why, hint } of failures)
+        logger.error({ reason: message, why, hint }, 'A copy failed');
+      for (const { message } of warnings)
+        logger.warn({ reason: message }, 'A snapshot was saved with a reservation');
+      parts.onState(failures[0]);
+    },
+    onFailed(error) {
+      logger.error(
+        { reason: error.message, why: error.why, hint: error.hint },
+        'A scheduled snapshot failed',
+      );
+      parts.onState(error);
+    },
+    onPruneFailed: ({ message, why, hint }) =>
+      logger.error({ reason: message, why, hint }, 'Old snapshots could not be deleted'),
+  });
+  await runSchedule(
+    {
+      schedule,
+      jitterMs: parts.jitterMs,
+      timers,
+      random: parts.random,
+      attempt,
+      onNext(at) {
+        metrics.nextRun(base, stores, at);
+        logger.info({ schedule: base, at: at?.toISOString() }, 'Next scheduled snapshot');
+      },
+      onSkipped: (at) =>
+        logger.warn({ due: at.toISOString() }, 'A scheduled snapshot is skipped: the last one still runs'),
+      onError: ({ message }) => logger.error({ reason: message }, 'The schedule met an unexpected error'),
+    },
+    stop,
+    abort,
+  );
+}
