@@ -3,9 +3,11 @@ import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ControlPlane, startControlPlane } from '../support/control-plane.ts';
+import { startControlPlane } from '../support/control-plane.ts';
 import { startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
+import { demoOperator } from './demo-operator.ts';
+import { say, showKubectl } from './show.ts';
 
 /** The main job on real parts: etcd, kube-apiserver and an S3 server on loopback, all ended when this ends. */
 async function demo(): Promise<void> {
@@ -13,7 +15,9 @@ async function demo(): Promise<void> {
     'Starting etcd (TLS, client certificates), kube-apiserver (RBAC) and an S3 server (versitygw) on loopback',
   );
   await using scratch = await scratchDir('demo-');
-  await using s3 = await startS3({ kind: 'versitygw' });
+  const iam = join(scratch.path, 'users');
+  await mkdir(iam);
+  await using s3 = await startS3({ kind: 'versitygw', env: { VGW_IAM_DIR: iam } });
   await s3.createBucket('etcd');
   await using plane = await startControlPlane();
   await plane.kubectl(['create', 'configmap', 'made-by-the-demo', '--from-literal=hello=world']);
@@ -52,14 +56,8 @@ async function demo(): Promise<void> {
   await showKubectl(plane, ['get', 'etcdsnapshotfile']);
   const { stdout } = await plane.kubectl(['get', 'etcdsnapshotfile', '-o', 'name']);
   for (const name of stdout.trim().split('\n')) await showKubectl(plane, ['describe', name]);
+  await demoOperator({ plane, s3, bucket: 'etcd', folder: 'k3s-test', node, dataDir: scratch.path });
   say('Done. Everything that was started has been stopped, and nothing was left behind.');
-}
-
-async function showKubectl(plane: ControlPlane, args: readonly string[]): Promise<void> {
-  say(`kubectl ${args.join(' ')}`);
-  const { stdout, stderr, code } = await plane.kubectl(args);
-  process.stdout.write(stdout);
-  if (code !== 0) throw new Error(`kubectl ${args.join(' ')} failed:\n${stderr}`);
 }
 
 async function show(args: readonly string[], env: Record<string, string>): Promise<void> {
@@ -68,10 +66,6 @@ async function show(args: readonly string[], env: Record<string, string>): Promi
   const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'inherit' });
   const [code] = await once(child, 'close');
   if (code !== 0) throw new Error(`etcd-snapshot ${args[0] ?? ''} ended with exit code ${String(code)}`);
-}
-
-function say(text: string): void {
-  process.stdout.write(`\n\u25b6 ${text}\n`);
 }
 
 await demo();

@@ -185,7 +185,7 @@ describe('what is wrong with the connection to etcd is named', () => {
     const pair = await etcd.ca?.issue('another', { client: true });
     await expect(status({ keyFile: pair?.keyFile })).rejects.toMatchObject({
       code: 'tls',
-      message: 'The certificates for etcd cannot be used',
+      message: '--etcd-keyfile: the key does not belong to the client certificate',
     });
   });
 

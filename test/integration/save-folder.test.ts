@@ -41,6 +41,18 @@ describe('a snapshot folder that', () => {
     expect(more).toEqual([]);
   });
 
+  it('is the default of a server that is not on this node is not made, nor anything above it', async () => {
+    await using data = await scratchDir();
+    const { code, stderr } = await saveByDefault(join(data.path, 'k3z'));
+    expect(code, stderr).toBe(1);
+    expect(stderr).toContain(`${data.path}/k3z/server does not exist`);
+    expect(stderr).toContain('--data-dir');
+    const list = await runCommand(['ls', '--distribution=k3s', `--data-dir=${data.path}/k3z`]);
+    expect(list.code).toBe(1);
+    expect(list.stderr).toContain(`${data.path}/k3z/server does not exist`);
+    expect(await readdir(data.path)).toEqual([]);
+  });
+
   it('was named and is missing is not made', async () => {
     await using scene = await saveScene({ etcd: etcd.settings() });
     const dir = join(scene.scratch, 'elsewhere');

@@ -58,8 +58,8 @@ export interface ServerSpec {
 export interface Server extends AsyncDisposable {
   readonly pid: number;
   kill(signal: NodeJS.Signals): void;
-  /** Resolves when the process is gone. */
-  readonly exited: Promise<void>;
+  /** Resolves when the process is gone: with its exit code, or null when a signal ended it. */
+  readonly exited: Promise<number | null>;
 }
 
 /** Starts a server and waits until it is ready. @throws Error with the end of its log when it does not become ready */
@@ -72,11 +72,11 @@ export async function startServer(spec: ServerSpec): Promise<Server> {
   closeSync(log);
   running.add(child);
   tellGuard('+', child.pid);
-  const exited = new Promise<void>((resolve) => {
-    child.once('close', () => {
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('close', (code) => {
       running.delete(child);
       tellGuard('-', child.pid);
-      resolve();
+      resolve(code);
     });
   });
   let failure: Error | undefined;

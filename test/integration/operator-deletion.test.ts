@@ -1,0 +1,167 @@
+import { readdir, readlink, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ETCDSnapshotFile } from '../../src/crds/etcd-snapshot-file.ts';
+import { type ClusterLooks, lookAt } from '../support/cluster-looks.ts';
+import { type ControlPlane, startControlPlane } from '../support/control-plane.ts';
+import { grantRights, type RunningOperator, startOperator } from '../support/operators.ts';
+import { until } from '../support/s3-looks.ts';
+import { type S3Server, startS3 } from '../support/s3-server.ts';
+import { snapshotBytes } from '../support/store-contract.ts';
+
+const BUCKET = 'etcd';
+const FINALIZER = 'etcd.k3s.cattle.io/snapshot-storage';
+const HOLD = 'etcd.k3s.cattle.io/snapshot-hold';
+const POLICY = 'etcd.k3s.cattle.io/snapshot-deletion-policy';
+
+let plane: ControlPlane;
+let cluster: ClusterLooks;
+let s3: S3Server;
+let operator: RunningOperator;
+let serial = 0;
+
+beforeAll(async () => {
+  [plane, s3] = await Promise.all([startControlPlane(), startS3({ kind: 'versitygw' })]);
+  await s3.createBucket(BUCKET);
+  cluster = lookAt(plane);
+  const kubeconfig = await grantRights(plane);
+  await cluster.run('create', '-f', await nodeManifest('node-1'));
+  const settings = s3.settings(BUCKET, 'prod');
+  operator = await startOperator({
+    plane,
+    kubeconfig,
+    node: 'node-1',
+    s3: settings,
+    // Nothing else tells it of an object that somebody puts there.
+    tuning: { intervalMs: 300 },
+  });
+  await operator.ready();
+});
+
+afterAll(async () => {
+  await operator?.[Symbol.asyncDispose]();
+  await s3?.[Symbol.asyncDispose]();
+  await plane?.[Symbol.asyncDispose]();
+});
+
+async function nodeManifest(name: string): Promise<string> {
+  const file = join(plane.etcd.members[0]?.dataDir ?? '', `${name}.json`);
+  await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name } }));
+  return file;
+}
+
+/** Puts a snapshot into the folder, as a copy by hand or k3s itself would, and waits for its record. */
+async function onDisk(): Promise<{ name: string; path: string; record: ETCDSnapshotFile }> {
+  serial += 1;
+  const name = `by-hand-node-1-${1_730_308_816 + serial}`;
+  const path = join(operator.dir, name);
+  await writeFile(path, snapshotBytes(2), { mode: 0o600 });
+  return { name, path, record: await recordOf(name) };
+}
+
+async function onS3(): Promise<{ name: string; key: string; record: ETCDSnapshotFile }> {
+  serial += 1;
+  const name = `by-hand-node-1-${1_730_308_816 + serial}`;
+  const key = `prod/${name}`;
+  await s3.client().send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: snapshotBytes(2) }));
+  return { name, key, record: await recordOf(name) };
+}
+
+async function recordOf(name: string): Promise<ETCDSnapshotFile> {
+  let found: ETCDSnapshotFile | undefined;
+  await until(async () => {
+    [found] = await cluster.records(name);
+    return found?.metadata.finalizers?.includes(FINALIZER) === true;
+  });
+  if (found === undefined) throw new Error('no record');
+  return found;
+}
+
+const files = () => readdir(operator.dir);
+const isGone = (record: ETCDSnapshotFile) => async () =>
+  (await cluster.record(record.metadata.name)) === undefined;
+const reasons = async (record: ETCDSnapshotFile) =>
+  (await cluster.events(record.metadata.name)).map(({ reason }) => reason);
+const told = (record: ETCDSnapshotFile, reason: string) => async () =>
+  (await reasons(record)).includes(reason);
+const remove = (record: ETCDSnapshotFile) =>
+  cluster.run('delete', 'etcdsnapshotfile', record.metadata.name, '--wait=false');
+
+describe('kubectl delete of a record', () => {
+  it('of the disk: the file and its sidecar go, and then the record', async () => {
+    const { name, record } = await onDisk();
+    await remove(record);
+    await until(isGone(record));
+    expect(await files()).not.toContain(name);
+    await until(told(record, 'ETCDSnapshotDeleted'));
+    expect(await reasons(record)).toEqual(['ETCDSnapshotCreated', 'ETCDSnapshotDeleted']);
+  });
+
+  it('that is held: nothing happens until the hold is lifted, and then all of it', async () => {
+    const { name, record } = await onDisk();
+    await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${HOLD}=audit`);
+    await remove(record);
+    await until(told(record, 'ETCDSnapshotHeld'));
+    expect(await files()).toContain(name);
+    expect(await cluster.record(record.metadata.name)).toBeDefined();
+    await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${HOLD}-`);
+    await until(isGone(record));
+    expect(await files()).not.toContain(name);
+  });
+
+  it('with the policy Retain: the data stay, and so their record comes back', async () => {
+    const { name, record } = await onDisk();
+    await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${POLICY}=Retain`);
+    await remove(record);
+    await until(async () => (await recordOf(name)).metadata.uid !== record.metadata.uid);
+    expect(await files()).toContain(name);
+    expect(await reasons(record)).toContain('ETCDSnapshotRetained');
+  });
+
+  it('that claims a file outside of the folder: nothing is touched, and an Event says why', async () => {
+    const victim = join(operator.dataDir, 'server/victim-node-1-1');
+    await writeFile(victim, snapshotBytes(2));
+    const file = await forge({ location: `file://${victim}`, snapshotName: 'victim-node-1-1' });
+    await remove(file);
+    await until(isGone(file));
+    expect(await readdir(join(operator.dataDir, 'server'))).toContain('victim-node-1-1');
+    await until(told(file, 'ETCDSnapshotNotDeleted'));
+  });
+
+  it('that claims a link in the folder: neither the link nor its target is touched', async () => {
+    const target = join(operator.dataDir, 'server/target');
+    await writeFile(target, snapshotBytes(2));
+    const link = join(operator.dir, 'link-node-1-1');
+    await symlink(target, link);
+    const file = await forge({ location: `file://${link}`, snapshotName: 'link-node-1-1' });
+    await remove(file);
+    await until(isGone(file));
+    expect(await readlink(link)).toBe(target);
+    await until(told(file, 'ETCDSnapshotNotDeleted'));
+  });
+
+  it('of S3: the object goes, and then the record', async () => {
+    const { key, record } = await onS3();
+    await remove(record);
+    await until(isGone(record));
+    const head = s3.client().send(new HeadObjectCommand({ Bucket: BUCKET, Key: key }));
+    await expect(head).rejects.toMatchObject({ $metadata: { httpStatusCode: 404 } });
+    await until(told(record, 'ETCDSnapshotDeleted'));
+  });
+});
+
+/** A record that somebody makes by hand, with our finalizer as the operator puts it on. */
+async function forge(spec: { location: string; snapshotName: string }): Promise<ETCDSnapshotFile> {
+  serial += 1;
+  const file = {
+    apiVersion: 'k3s.cattle.io/v1',
+    kind: 'ETCDSnapshotFile',
+    metadata: { name: `forged-${serial}`, finalizers: [FINALIZER] },
+    spec: { nodeName: 'node-1', ...spec },
+  } as const;
+  const path = join(operator.dataDir, `forged-${serial}.json`);
+  await writeFile(path, JSON.stringify(file));
+  await cluster.run('create', '-f', path);
+  return file;
+}
