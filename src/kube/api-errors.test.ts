@@ -19,7 +19,7 @@ function systemError(code: string): Error {
 describe('fromAnswer', () => {
   it.each<[number, string, string, boolean]>([
     [400, status('BadRequest'), 'protocol', false],
-    [401, status('Unauthorized'), 'unauthenticated', false],
+    [401, status('Unauthorized'), 'unauthenticated', true],
     [403, status('Forbidden'), 'forbidden', false],
     [404, status('NotFound', { name: 'x' }), 'not-found', false],
     [404, '404 page not found\n', 'not-found', false],

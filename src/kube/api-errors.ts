@@ -140,8 +140,10 @@ export function fellSilent(request: KubeRequest, server: string, milliseconds: n
 function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
   const { verb, resource } = describeRequest(request);
   const { httpStatus } = status;
-  if (httpStatus === 401)
-    return { code: 'unauthenticated', hint: 'Renew the credentials in the kubeconfig.' };
+  if (httpStatus === 401) {
+    // Tokens are renewed by others, and read anew for each call.
+    return { code: 'unauthenticated', hint: 'Renew the credentials in the kubeconfig.', retryable: true };
+  }
   if (httpStatus === 403) {
     return {
       code: 'forbidden',

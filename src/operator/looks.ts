@@ -22,6 +22,8 @@ export interface LooksParts extends PruneParts {
   readonly scheduledBase: string | undefined;
   /** Records on S3 that are known for a shorter time are not removed. */
   readonly youngMs: number;
+  /** Least time between looks that shall agree that much has vanished. */
+  readonly guardMs: number;
   /** An etcd outside of the cluster has no Node there, and its records must not pass for those of one that left. */
   readonly skipDeparted: boolean;
   /** Beside k3s its note about S3 must stay its own: it tells whether k3s keeps records of S3 too. */

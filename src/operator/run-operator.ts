@@ -15,7 +15,7 @@ import type { Logger } from '../logger.ts';
 import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
 import { createReadiness, reasonOf } from '../ops/readiness.ts';
-import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
+import { mayBeOneTooMany } from '../reconcilers/prune.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
@@ -36,7 +36,7 @@ const RECORD_WORKERS = 8;
 const FOLDER_SETTLES_MS = 100;
 /** The nodes of a cluster save within seconds of each other; one listing serves them all. */
 const UPLOADS_SETTLE_MS = 5_000;
-/** k3s waits as long before it believes that an object is gone. */
+/** k3s waits as long before it believes that an object is gone; so long apart are looks that shall agree on much. */
 const YOUNG_MS = 60_000;
 /** k3s puts each run off by as much. */
 const JITTER_MS = 5_000;
@@ -50,6 +50,8 @@ export interface OperatorTuning {
   readonly jitterMs?: number;
   /** Records on S3 that are known for a shorter time are not removed. */
   readonly youngMs?: number;
+  /** Least time between looks that shall agree that much has vanished. */
+  readonly guardMs?: number;
   readonly leaseDurationMs?: number;
   /** Between two looks at a store: users must not go below ten seconds. */
   readonly intervalMs?: number;
@@ -135,7 +137,7 @@ export async function runOperator(
       const record = now ?? before;
       if (record === undefined) return;
       if (!isS3Record(record.file, program)) inventory.lookAfter('local', FOLDER_SETTLES_MS);
-      else if (before === undefined && isScheduled(record, base))
+      else if (before === undefined && mayBeOneTooMany(record, base))
         inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
     },
     onState({ synced, error }) {
@@ -196,6 +198,7 @@ export async function runOperator(
     facts,
     scheduledBase: settings.schedule === undefined ? undefined : base,
     youngMs: tuning.youngMs ?? YOUNG_MS,
+    guardMs: tuning.guardMs ?? YOUNG_MS,
     skipDeparted: config.distribution === 'custom',
     annotatesS3: !isBesideK3s(config),
     timers,
@@ -280,11 +283,6 @@ export async function runOperator(
   ]);
   await events.flush(AbortSignal.timeout(FLUSH_MS));
   logger.info({}, 'Ended');
-}
-
-/** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
-function isScheduled({ file }: InventoryRecord, base: string): boolean {
-  return file.status?.readyToUse === true && file.spec.snapshotName.startsWith(`${base}-`);
 }
 
 function notYet(what: string): SnapshotError {

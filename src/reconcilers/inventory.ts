@@ -17,6 +17,8 @@ export interface InventoryParts {
   readonly events: RecordEvents;
   /** Records that are known for a shorter time are not removed: their data may not have been there yet when it was listed. */
   readonly youngMs: number;
+  /** Looks that shall agree that much has vanished lie at least so far apart: a folder is touched many times in a second. */
+  readonly guardMs: number;
   readonly now: () => Date;
   /** Milliseconds that do not jump. */
   readonly monotonic: () => number;
@@ -39,22 +41,25 @@ export interface Inventory {
 
 /** Remembers between passes only what the mass-delete guard has to know. */
 export function createInventory(parts: InventoryParts): Inventory {
-  let suspended = { passes: 0, names: '' };
+  let suspended = { passes: 0, names: '', at: Number.NEGATIVE_INFINITY };
   return {
     async reconcile(found, signal) {
       const records = parts.records.keptBy(parts.keeper).filter((record) => found.inPlace(record));
+      const at = parts.monotonic();
+      const counts = at - suspended.at >= parts.guardMs;
       const plan = planInventory({
         observed: found.snapshots,
         records,
         now: parts.now(),
-        monotonicNow: parts.monotonic(),
+        monotonicNow: at,
         youngMs: parts.youngMs,
         program: parts.program,
-        suspicious: suspended.passes,
+        suspicious: counts ? suspended.passes : Math.max(0, suspended.passes - 1),
       });
       const names = plan.suspended?.records.map(({ file }) => file.metadata.name).join('\n') ?? '';
-      const passes = names === suspended.names ? suspended.passes + 1 : 1;
-      suspended = names === '' ? { passes: 0, names } : { passes, names };
+      if (names === '') suspended = { passes: 0, names, at: Number.NEGATIVE_INFINITY };
+      else if (names !== suspended.names) suspended = { passes: 1, names, at };
+      else if (counts) suspended = { passes: suspended.passes + 1, names, at };
       warnOfMassDelete(parts, plan);
       return apply(parts, plan, found, signal);
     },

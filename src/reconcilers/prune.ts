@@ -76,3 +76,8 @@ export async function pruneStore(
   if (errors[0] !== undefined) throw errors[0];
   return removed.length;
 }
+
+/** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
+export function mayBeOneTooMany({ file }: InventoryRecord, base: string): boolean {
+  return file.status?.readyToUse === true && file.spec.snapshotName.startsWith(`${base}-`);
+}

@@ -55,7 +55,7 @@ export interface RunningOperator extends AsyncDisposable {
 }
 
 /** Times that a test can wait for; everything else is as in the product. */
-const quick: OperatorTuning = { jitterMs: 0, youngMs: 1_000, leaseDurationMs: 3_000 };
+const quick: OperatorTuning = { jitterMs: 0, youngMs: 1_000, guardMs: 300, leaseDurationMs: 3_000 };
 
 const DISPOSE_MS = 3_000;
 
