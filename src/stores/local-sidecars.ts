@@ -15,7 +15,7 @@ export interface Sidecars {
   write(name: string, facts: SnapshotFacts): Promise<void>;
   /** Undefined when there is none, or none that is an object of strings: the snapshot is good without it. */
   read(name: string): Promise<Readonly<Record<string, string>> | undefined>;
-  /** Of all snapshots that have one, and perhaps of others; for those who read many. @throws system errors */
+  /** Of all snapshots that have one, and perhaps of others; for those who read many. None when they cannot be read, as in `read`. */
   names(): Promise<ReadonlySet<string>>;
   /** Idempotent. @throws system errors */
   remove(name: string): Promise<void>;
@@ -44,7 +44,13 @@ export function createSidecars(dir: string, owner: string): Sidecars {
         throw error;
       }
     },
-    names: async () => new Set(await filesIn()),
+    names: async () =>
+      new Set(
+        await filesIn().catch((error: unknown) => {
+          if (systemCode(error) === undefined) throw error;
+          return [];
+        }),
+      ),
     remove: (name) => rm(join(dir, name), { force: true }),
     async sweep() {
       const left = (await filesIn()).filter((name) => isTemporaryOf(owner, name));

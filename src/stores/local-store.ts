@@ -84,7 +84,7 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
       if (signal.aborted) throw abortError(signal);
       const found: Snapshot[] = [];
       const names = await namesIn(dir, isDefaultDir);
-      const withSidecar = await sidecars.names().catch(unreadable(dir));
+      const withSidecar = await sidecars.names();
       for (const name of names) {
         if (signal.aborted) throw abortError(signal);
         const snapshot = await find(name, withSidecar.has(name)).catch(unreadable(dir));
