@@ -97,9 +97,7 @@ describe('a controller', () => {
   });
 
   it('waits the longest time after a failure that only a change can cure, and not at all for the change', async () => {
-    const { timers, controller, begin, runs } = scene(() =>
-      Promise.reject(new SnapshotError('forbidden', 'no')),
-    );
+    const { timers, controller, begin, runs } = scene(() => Promise.reject(new SnapshotError('usage', 'no')));
     begin();
     controller.enqueue('a');
     await timers.advance(149_999);
@@ -109,6 +107,14 @@ describe('a controller', () => {
     controller.enqueue('a');
     await timers.advance(0);
     expect(runs).toEqual([0, 150_000, 150_000]);
+  });
+
+  it.each(['unauthenticated', 'forbidden'] as const)('comes back soon after a refusal: %s', async (code) => {
+    const { timers, controller, begin, runs } = scene(() => Promise.reject(new SnapshotError(code, 'no')));
+    begin();
+    controller.enqueue('a');
+    await timers.advance(20);
+    expect(runs).toEqual([0, 2.5, 7.5, 17.5]);
   });
 
   it('goes on with other keys while one fails', async () => {

@@ -28,7 +28,8 @@ export interface Controller {
 
 /**
  * A queue and what is done with its keys. Success forgets earlier failures; a failure that only a change can cure
- * (`retryable` false) waits the longest time, any other one a growing time; a change enqueues the key anyway.
+ * (`retryable` false) waits the longest time, any other one a growing time; a change enqueues the key anyway. Of a right or
+ * a credential that is put in order elsewhere nobody tells us, and an API server that starts refuses for a moment.
  */
 export function createController(options: ControllerOptions): Controller {
   const { name, reconcile, timers, workers = 1, onOutcome = () => {} } = options;
@@ -47,7 +48,7 @@ export function createController(options: ControllerOptions): Controller {
         return;
       }
       failure = asError(error);
-      queue.retry(key, isSnapshotError(failure) && !failure.retryable ? 'slowly' : 'soon');
+      queue.retry(key, isHopeless(failure) ? 'slowly' : 'soon');
     }
     onOutcome(key, failure, (timers.monotonic() - begun) / 1000);
   };
@@ -64,4 +65,9 @@ export function createController(options: ControllerOptions): Controller {
       return queue.size;
     },
   };
+}
+
+function isHopeless(failure: Error): boolean {
+  if (!isSnapshotError(failure) || failure.retryable) return false;
+  return !isSnapshotError(failure, 'unauthenticated', 'forbidden');
 }
