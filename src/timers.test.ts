@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { fakeTimers } from '../test/support/fake-clock.ts';
 import { isSnapshotError } from './errors.ts';
-import { pause, systemTimers, type Timers } from './timers.ts';
+import { pause, rest, systemTimers, type Timers } from './timers.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -149,6 +149,34 @@ describe('pause', () => {
   it('does not begin under a signal that has fired', async () => {
     const timers = fakeTimers();
     await expect(pause(timers, 1000, AbortSignal.abort())).rejects.toThrow(/Interrupted/);
+    expect(timers.waiting).toBe(0);
+  });
+});
+
+describe('rest', () => {
+  it('resolves when the time is over, and not before', async () => {
+    const timers = fakeTimers();
+    const over = vi.fn();
+    const resting = rest(timers, 1000, new AbortController().signal).then(over);
+    await timers.advance(999);
+    expect(over).not.toHaveBeenCalled();
+    await timers.advance(1);
+    await resting;
+    expect(over).toHaveBeenCalledOnce();
+  });
+
+  it('resolves at once, and leaves no timer, when the signal fires', async () => {
+    const timers = fakeTimers();
+    const abort = new AbortController();
+    const resting = rest(timers, 1000, abort.signal);
+    abort.abort();
+    await expect(resting).resolves.toBeUndefined();
+    expect(timers.waiting).toBe(0);
+  });
+
+  it('does not begin under a signal that has fired', async () => {
+    const timers = fakeTimers();
+    await rest(timers, 1000, AbortSignal.abort());
     expect(timers.waiting).toBe(0);
   });
 });

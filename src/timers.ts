@@ -31,21 +31,25 @@ export const systemTimers: Timers = {
   },
 };
 
-/** Resolves after `ms`. @throws SnapshotError `aborted` at once when the signal fires */
-export function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
+/** Resolves after `ms`, or as soon as the signal fires: for loops that look at the signal themselves. */
+export function rest(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
     if (signal.aborted) {
-      reject(abortError(signal));
+      resolve();
       return;
     }
-    const onAbort = () => {
+    const end = () => {
       timer[Symbol.dispose]();
-      reject(abortError(signal));
-    };
-    const timer = timers.after(ms, () => {
-      signal.removeEventListener('abort', onAbort);
+      signal.removeEventListener('abort', end);
       resolve();
-    });
-    signal.addEventListener('abort', onAbort, { once: true });
+    };
+    const timer = timers.after(ms, end);
+    signal.addEventListener('abort', end, { once: true });
   });
+}
+
+/** Resolves after `ms`. @throws SnapshotError `aborted` at once when the signal fires */
+export async function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
+  await rest(timers, ms, signal);
+  if (signal.aborted) throw abortError(signal);
 }

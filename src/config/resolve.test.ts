@@ -4,7 +4,7 @@ import { parseFlags } from './flags.ts';
 import { resolveConfig, type Surroundings } from './resolve.ts';
 import type { Config, S3Settings } from './types.ts';
 
-const bare: Surroundings = { env: {}, hostname: 'Node-1', cwd: '/work', exists: () => false };
+const bare: Surroundings = { env: {}, hostname: 'Node-1', cwd: '/srv', exists: () => false };
 const on = (...paths: string[]): Surroundings => ({ ...bare, exists: (path) => paths.includes(path) });
 
 function resolve(args: readonly string[], around = bare, command: 'save' | 'ls' = 'save'): Config {
@@ -141,7 +141,7 @@ describe('resolveConfig', () => {
 
   it('starts a relative folder from the working directory, so that locations are absolute', () => {
     expect(resolve(['--dir=backup'])).toMatchObject({
-      snapshotDir: '/work/backup',
+      snapshotDir: '/srv/backup',
       snapshotDirIsDefault: false,
     });
   });

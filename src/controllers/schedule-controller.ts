@@ -1,7 +1,7 @@
 import { asError } from '../errors.ts';
 import type { Attempt } from '../reconcilers/scheduled-snapshot.ts';
 import { dueRun, type Schedule } from '../snapshot/schedule.ts';
-import { pause, type Timers } from '../timers.ts';
+import { pause, rest, type Timers } from '../timers.ts';
 
 export interface ScheduleControllerOptions {
   readonly schedule: Schedule;
@@ -56,9 +56,7 @@ export async function runSchedule(
     told = next;
     if (next === undefined) break;
     const wait = Math.min(LOOK_EVERY_MS, Math.max(1, next.getTime() - now.getTime()));
-    await pause(timers, wait, stop).catch((error: unknown) => {
-      if (!stop.aborted) throw error;
-    });
+    await rest(timers, wait, stop);
   }
   await run?.done;
 }

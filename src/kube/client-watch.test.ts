@@ -23,7 +23,7 @@ async function begin(options: { signal?: AbortSignal; idleMs?: number } = {}) {
   const watch = client.watch({ path, signal: never, ...options })[Symbol.asyncIterator]();
   const first = watch.next();
   // Whoever asks for it sees the error; until then nobody does.
-  first.catch(() => {});
+  void Promise.allSettled([first]);
   return { watch, first, wire: await api.requests.take() };
 }
 
@@ -70,7 +70,7 @@ describe('a watch', () => {
     wire.sendRaw('{"type":"ADDED","obj');
     await first;
     const second = watch.next();
-    second.catch(() => {});
+    void Promise.allSettled([second]);
     act(wire);
     await expect(second).rejects.toMatchObject({
       code,
@@ -99,7 +99,7 @@ describe('a watch', () => {
     const opened = vi.fn();
     const watch = client.watch({ path, signal: never, onOpen: opened })[Symbol.asyncIterator]();
     const first = watch.next();
-    first.catch(() => {});
+    void Promise.allSettled([first]);
     (await api.requests.take()).reply(status, { kind: 'Status', message: 'no' });
     await expect(first).rejects.toMatchObject({ code });
     expect(opened).not.toHaveBeenCalled();

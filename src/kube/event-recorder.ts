@@ -1,5 +1,5 @@
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
-import { pause, type Timers } from '../timers.ts';
+import { rest, type Timers } from '../timers.ts';
 import { isObjectMissing } from './api-errors.ts';
 import type { KubeClient } from './client.ts';
 import {
@@ -166,7 +166,7 @@ class QueueingRecorder implements EventRecorder {
     for (let [entry] = this.#queue; entry !== undefined; [entry] = this.#queue) {
       const wait = await this.#send(entry);
       if (wait === undefined) this.#queue.delete(entry);
-      else if (wait > 0) await pause(this.#options.timers, wait, this.#wake.signal).catch(() => {});
+      else if (wait > 0) await rest(this.#options.timers, wait, this.#wake.signal);
     }
     this.#writing = undefined;
   }

@@ -1,5 +1,5 @@
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
-import { pause, type Timers } from '../timers.ts';
+import { rest, type Timers } from '../timers.ts';
 import type { KubeClient } from './client.ts';
 import { LeaseClaim } from './lease-claim.ts';
 import { createLeaseApi, type LeaseObject } from './lease-object.ts';
@@ -230,7 +230,7 @@ class Candidate {
 
   /** @param share of the duration; ends early with the signal */
   #pause(share: number, signal: AbortSignal): Promise<void> {
-    return pause(this.#options.timers, share * this.#durationMs, signal).catch(() => {});
+    return rest(this.#options.timers, share * this.#durationMs, signal);
   }
 
   #tell(error: Error | undefined): void {

@@ -1,5 +1,5 @@
 import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
-import { pause, type Timers } from '../timers.ts';
+import { rest, type Timers } from '../timers.ts';
 import { isExpired } from './api-errors.ts';
 import {
   type Collection,
@@ -91,7 +91,7 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
     this.#pageSize = options.pageSize ?? PAGE_SIZE;
     this.cache = new WritableObjectCache(options.indexes ?? ({} as Indexes<T, I>));
     // Nobody has to wait for it.
-    this.#synced.promise.catch(() => {});
+    void Promise.allSettled([this.#synced.promise]);
   }
 
   get synced(): Promise<void> {
@@ -109,7 +109,7 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
       if (useful) this.#failures = 0;
       if (failure !== undefined) this.#onFailure(failure);
       if (failure !== undefined || !useful) this.#failures += 1;
-      if (this.#failures > 0) await pause(timers, this.#backoffMs(), signal).catch(() => {});
+      if (this.#failures > 0) await rest(timers, this.#backoffMs(), signal);
     }
     this.#synced.reject(abortError(signal));
   }

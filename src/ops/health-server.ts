@@ -11,7 +11,7 @@ export interface HealthServer extends AsyncDisposable {
 
 export interface HealthServerOptions {
   readonly host: string;
-  /** 0: any free one. */
+  /** 0 asks the system for a free port. */
   readonly port: number;
   readonly readiness: Readiness;
   readonly metrics: Metrics;

@@ -136,7 +136,7 @@ async function cleanUp(
   return undefined;
 }
 
-/** Whether somebody has put a hold on it: any value but `false`. */
+/** Whether somebody has put a hold on it. Every value holds, except `false`. */
 export function isHeld(file: ETCDSnapshotFile, keys: RecordKeys): boolean {
   const hold = file.metadata.annotations?.[keys.hold];
   return hold !== undefined && hold.toLowerCase() !== 'false';

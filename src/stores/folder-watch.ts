@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
-import { pause, type Timers } from '../timers.ts';
+import { rest, type Timers } from '../timers.ts';
 import { sidecarFolder } from './local-sidecars.ts';
 
 /** How often it is looked whether the folder is still the same one: it may be made, removed, or mounted over. */
@@ -32,7 +32,7 @@ async function watchFolder(dir: string, { timers, onChange, signal }: FolderWatc
         watched = id === undefined ? undefined : { id, watcher: begin(dir, onChange) };
         onChange();
       }
-      await pause(timers, LOOK_EVERY_MS, signal).catch(() => {});
+      await rest(timers, LOOK_EVERY_MS, signal);
     }
   } finally {
     watched?.watcher.close();
