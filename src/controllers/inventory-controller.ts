@@ -69,7 +69,7 @@ export function createInventoryController(options: InventoryControllerOptions): 
       // Each node saves to S3, so each has to tell that it cannot; only the leader looks at what is there.
       if (view.state === 'unavailable') throw view.error;
       if (leading === undefined || view.state === 'off') return;
-      const both = AbortSignal.any([signal, leading]);
+      const both = AbortSignal.any([signal, leading, view.outdated]);
       await annotate('s3', await timed('s3', () => options.s3(view, both)), both);
     },
     async departed(signal) {
@@ -87,13 +87,16 @@ export function createInventoryController(options: InventoryControllerOptions): 
     random: options.random,
     async reconcile(key, signal) {
       const look = key as Look;
+      const view = look === 's3' ? options.s3View() : undefined;
+      // What was found with settings that have changed meanwhile tells nothing; their change has asked for another look.
+      const isOutdated = () => view?.state === 'ready' && view.outdated.aborted;
       try {
         await looks[look](signal);
+        if (isOutdated()) return undefined;
         options.onOutcome(look, undefined);
       } catch (error) {
-        if (signal.aborted || (isSnapshotError(error, 'aborted') && options.leading() === undefined)) {
-          return undefined;
-        }
+        if (signal.aborted || isOutdated()) return undefined;
+        if (isSnapshotError(error, 'aborted') && options.leading() === undefined) return undefined;
         options.onOutcome(look, asSnapshotError(error));
         // A failure waits its time, but no longer than a success would: nobody may tell when it is over.
         if (look !== 'leftovers') controller.enqueueAfter(look, interval());

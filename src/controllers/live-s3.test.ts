@@ -65,6 +65,26 @@ describe('the settings of S3 in a Secret', () => {
     expect(stateOf(live.view())).toBe('not-found');
   });
 
+  it('are outdated from the moment that others are in force, or none, and not by a Secret that says the same', () => {
+    const { live } = start();
+    const outdated = () => {
+      const view = live.view();
+      return view.state === 'ready' ? view.outdated : undefined;
+    };
+    live.secret(secret({}));
+    const first = outdated();
+    live.secret(secret({}));
+    expect(outdated()).toBe(first);
+    expect(first?.aborted).toBe(false);
+    live.secret(secret({ 'etcd-s3-secret-key': 'other' }));
+    const second = outdated();
+    expect([first?.aborted, second?.aborted]).toEqual([true, false]);
+    live.secret(undefined);
+    expect(second?.aborted).toBe(true);
+    live.secret(secret({ 'etcd-s3-secret-key': 'other' }));
+    expect(outdated()?.aborted).toBe(false);
+  });
+
   it('name the ConfigMap to watch, and take its bundles in', () => {
     const { live, views } = start();
     expect(live.caConfigMapName()).toBeUndefined();

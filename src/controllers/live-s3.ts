@@ -8,15 +8,18 @@ import type { S3Settings, S3Source } from '../config/types.ts';
 import { SnapshotError } from '../errors.ts';
 import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 
+/** What settings open. */
+type OpenedS3 = Omit<S3Ready, 'state' | 'retention' | 'outdated'>;
+
 export interface LiveS3Options {
   readonly source: S3Source;
   /** Of the flags; beats that of the Secret. */
   readonly retention: number | undefined;
   readonly defaultRetention: number;
   /** A store with these settings; called once for each change of them. @throws SnapshotError */
-  open(settings: S3Settings): Omit<S3Ready, 'state' | 'retention'>;
-  /** After each change of what `view` gives. */
-  onChange(view: S3View): void;
+  open(settings: S3Settings): OpenedS3;
+  /** After each change of what `view` gives, and gave before. */
+  onChange(view: S3View, before: S3View): void;
   /** What is odd about the Secret and does no harm by itself. */
   onNotes(notes: readonly SnapshotError[]): void;
 }
@@ -38,15 +41,22 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
   const { source, defaultRetention } = options;
   let secret: SecretContent | undefined;
   let configMap: ConfigMapContent | undefined;
-  let opened: { readonly from: string; readonly store: Omit<S3Ready, 'state' | 'retention'> } | undefined;
+  let opened: { readonly from: string; readonly s3: OpenedS3; readonly over: AbortController } | undefined;
 
+  const close = () => {
+    opened?.over.abort(new SnapshotError('aborted', 'The settings of S3 have changed'));
+    opened = undefined;
+  };
   const ready = (settings: S3Settings, retention: number | undefined): S3View => {
     try {
       // Compared by what they were read from: two keys that are hidden from dumps would compare as equal.
       const from = JSON.stringify([secret?.data, configMap?.data, configMap?.binaryData]);
-      if (opened?.from !== from) opened = { from, store: options.open(settings) };
+      if (opened?.from !== from) {
+        close();
+        opened = { from, s3: options.open(settings), over: new AbortController() };
+      }
       const keep = options.retention ?? retention ?? defaultRetention;
-      return { state: 'ready', ...opened.store, retention: keep };
+      return { state: 'ready', ...opened.s3, outdated: opened.over.signal, retention: keep };
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error;
       return { state: 'unavailable', error };
@@ -66,8 +76,10 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
   let view = initial();
 
   const change = (to: S3View) => {
+    const before = view;
     view = to;
-    options.onChange(view);
+    if (to.state !== 'ready') close();
+    options.onChange(view, before);
   };
   const evaluate = () => {
     if (source.kind !== 'secret') return;

@@ -116,9 +116,10 @@ export async function runOperator(
         location: (name) => s3Location(s3, name),
       };
     },
-    onChange(view) {
-      report('s3', view.state === 'unavailable' ? view.error : undefined);
+    onChange(view, before) {
       if (view.state === 'unavailable') events.tellOfSecret(view.error);
+      if (view.state !== 'ready' || before.state !== 'ready')
+        report('s3', view.state === 'unavailable' ? view.error : UNTRIED);
       inventory.look('leftovers');
       inventory.look('s3');
       retryDeletions();
@@ -284,6 +285,8 @@ export async function runOperator(
   await events.flush(AbortSignal.timeout(FLUSH_MS));
   logger.info({}, 'Ended');
 }
+
+const UNTRIED = notYet('The settings of S3 have just come, and have not been tried yet');
 
 function notYet(what: string): SnapshotError {
   return new SnapshotError('unavailable', what, { retryable: true });

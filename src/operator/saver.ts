@@ -78,7 +78,8 @@ export function createSaver(parts: SaverParts): Saver {
     void lock;
     const view = s3View();
     const onDisk = await folder.sweep(signal);
-    return view.state === 'ready' ? [...onDisk, ...(await view.store.sweep(signal))] : onDisk;
+    if (view.state !== 'ready') return onDisk;
+    return [...onDisk, ...(await view.store.sweep(AbortSignal.any([signal, view.outdated])))];
   };
   return {
     save,
@@ -96,7 +97,9 @@ export function createSaver(parts: SaverParts): Saver {
       try {
         return await work;
       } catch (error) {
+        // A save goes first, and other settings of S3 ask for another look by themselves.
         if (isSnapshotError(error, 'busy') || over.signal.aborted) return [];
+        if (isSnapshotError(error, 'aborted') && !signal.aborted) return [];
         throw error;
       } finally {
         tidying = undefined;

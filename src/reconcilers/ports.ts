@@ -57,6 +57,8 @@ export interface S3Ready {
   readonly place: S3Place;
   /** Where an object of that name is, or would be. */
   readonly location: (name: string) => S3Location;
+  /** Fires when other settings take the place of these: what is looked at is out of date then, while an upload goes on to its end. */
+  readonly outdated: AbortSignal;
   /** How many scheduled snapshots of each node stay; below 1: all. */
   readonly retention: number;
 }

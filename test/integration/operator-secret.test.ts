@@ -155,6 +155,18 @@ describe('the Secret with the settings of S3', () => {
     expect(keys.slice(keys.indexOf(plain.accessKey))).not.toContain(WRONG.key);
   });
 
+  it('is live even while S3 hangs with the old settings: nothing waits for an answer that never comes', async () => {
+    const from = front.requests.length;
+    front.setRule(({ path }) => (path.startsWith('/hanging') ? 'hang' : undefined));
+    await write(example({ 'etcd-s3-bucket': 'hanging' }));
+    await until(() => front.requests.slice(from).some(({ path }) => path.startsWith('/hanging')));
+    const hung = front.requests.length;
+    await write(example());
+    await until(() => front.requests.slice(hung).some(({ path }) => path.startsWith(`/${BUCKET}`)));
+    front.setRule(() => undefined);
+    await operator.part('s3', true);
+  });
+
   it('names a ConfigMap with the CA, which is live too', async () => {
     const settings = {
       'etcd-s3-endpoint': secure.endpoint,

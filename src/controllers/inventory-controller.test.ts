@@ -1,0 +1,85 @@
+import { expect, it } from 'vitest';
+import { fakeTimers } from '../../test/support/fake-clock.ts';
+import { SnapshotError } from '../errors.ts';
+import type { S3Ready, S3View } from '../reconcilers/ports.ts';
+import { createInventoryController } from './inventory-controller.ts';
+
+/** Settings of S3 whose looks end when they are told to; nothing else is looked at. */
+function start() {
+  const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
+  const stop = new AbortController();
+  const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
+    [];
+  const outcomes: (string | undefined)[] = [];
+  let view: S3View = { state: 'off' };
+  let over = new AbortController();
+  const controller = createInventoryController({
+    local: async () => false,
+    s3: (asked, signal) => {
+      const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+      signal.addEventListener('abort', () => reject(signal.reason));
+      const end = (error?: SnapshotError) => (error === undefined ? resolve(false) : reject(error));
+      looked.push({ view: asked, signal, end });
+      return promise;
+    },
+    s3View: () => view,
+    etcd: async () => {},
+    departed: async () => {},
+    leftovers: async () => {},
+    leading: () => new AbortController().signal,
+    annotate: async () => {},
+    observe: () => {},
+    onOutcome: (_, error) => outcomes.push(error?.message),
+    intervalMs: 600_000,
+    timers,
+    random: () => 0.5,
+  });
+  const running = controller.run(stop.signal);
+  return {
+    timers,
+    looked,
+    outcomes,
+    /** Puts other settings in force, as the operator does. */
+    change(retention: number) {
+      const before = over;
+      over = new AbortController();
+      view = { state: 'ready', retention, outdated: over.signal } as unknown as S3Ready;
+      before.abort(new SnapshotError('aborted', 'changed'));
+      controller.look('s3');
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+it('a look that hangs with settings of S3 that have changed is cut short, and does not hold up the next one', async () => {
+  await using scene = start();
+  scene.change(1);
+  await scene.timers.advance(0);
+  scene.change(2);
+  await scene.timers.advance(0);
+  expect(scene.looked.map(({ view }) => view.retention)).toEqual([1, 2]);
+  expect(scene.looked[0]?.signal.aborted).toBe(true);
+  expect(scene.outcomes).toEqual([]);
+  scene.looked[1]?.end();
+  await scene.timers.advance(0);
+  expect(scene.outcomes).toEqual([undefined]);
+});
+
+it.each([undefined, new SnapshotError('forbidden', 'refused with the old key')])(
+  'how a look with settings of S3 that have changed meanwhile ends says nothing of the new ones: %s',
+  async (error) => {
+    await using scene = start();
+    scene.change(1);
+    await scene.timers.advance(0);
+    scene.looked[0]?.end(error);
+    scene.change(2);
+    await scene.timers.advance(0);
+    expect(scene.outcomes).toEqual([]);
+    scene.looked[1]?.end(new SnapshotError('forbidden', 'refused with the new key'));
+    await scene.timers.advance(0);
+    expect(scene.outcomes).toEqual(['refused with the new key']);
+  },
+);
