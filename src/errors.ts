@@ -87,6 +87,21 @@ export function systemCode(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+/** Codes of OpenSSL that all mean: the certificate leads to no CA that is trusted here. */
+const UNKNOWN_CA_CODES: readonly string[] = [
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'CERT_SIGNATURE_FAILURE',
+];
+
+/** The same entry under each code that means an unknown CA, to be spread into a table by `systemCode`. */
+export function unknownCaCodes<T>(entry: T): Readonly<Record<string, T>> {
+  return Object.fromEntries(UNKNOWN_CA_CODES.map((code) => [code, entry]));
+}
+
 /** What was thrown, as an Error: for the places where the language only promises `unknown`. */
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import { SnapshotError } from '../errors.ts';
@@ -11,17 +12,7 @@ const THEIRS = 'wrangler.cattle.io/managed-etcd-snapshots-controller';
 const deletionTimestamp = '2024-10-31T00:00:00Z';
 
 function record(metadata: Partial<ETCDSnapshotFile['metadata']> = {}): ETCDSnapshotFile {
-  const file = toSnapshotFile(
-    {
-      name: 'on-demand-n1-1730308816',
-      nodeName: 'n1',
-      createdAt: new Date('2024-10-30T17:20:16Z'),
-      size: 1,
-      compressed: false,
-      location: { store: 'local', path: '/snapshots/on-demand-n1-1730308816' },
-    },
-    'k3s',
-  );
+  const file = toSnapshotFile(exampleSnapshot('on-demand-n1-1730308816'), 'k3s');
   return { ...file, metadata: { ...file.metadata, uid: 'u-1', resourceVersion: '1', ...metadata } };
 }
 

@@ -1,4 +1,4 @@
-import { type ErrorCode, SnapshotError, systemCode } from '../errors.ts';
+import { type ErrorCode, SnapshotError, systemCode, unknownCaCodes } from '../errors.ts';
 
 interface Translation {
   readonly code: ErrorCode;
@@ -38,12 +38,7 @@ const slow: Translation = {
 
 /** Codes of Node, OpenSSL and libuv, as seen on connections to etcd. */
 const BY_CODE: Readonly<Record<string, Translation>> = {
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownCa,
-  UNABLE_TO_GET_ISSUER_CERT: unknownCa,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownCa,
-  SELF_SIGNED_CERT_IN_CHAIN: unknownCa,
-  DEPTH_ZERO_SELF_SIGNED_CERT: unknownCa,
-  CERT_SIGNATURE_FAILURE: unknownCa,
+  ...unknownCaCodes(unknownCa),
   CERT_HAS_EXPIRED: {
     code: 'tls',
     hint: 'The certificate of etcd has expired: renew it, and check the clock of this node.',

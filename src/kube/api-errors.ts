@@ -1,4 +1,4 @@
-import { type ErrorCode, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { type ErrorCode, isSnapshotError, SnapshotError, systemCode, unknownCaCodes } from '../errors.ts';
 import { describeRequest, JSON_PATCH, type KubeRequest } from './api-request.ts';
 
 /** What the API server answered instead of the object: the machine-readable part of its `Status`. */
@@ -63,12 +63,7 @@ const NOT_TLS: Translation = {
 };
 
 const BY_SYSTEM_CODE: Readonly<Record<string, Translation>> = {
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_CA,
-  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_CA,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_CA,
-  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_CA,
-  DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_CA,
-  CERT_SIGNATURE_FAILURE: UNKNOWN_CA,
+  ...unknownCaCodes(UNKNOWN_CA),
   CERT_HAS_EXPIRED: {
     code: 'tls',
     hint: 'Renew the certificate of the API server, and check the clock here.',

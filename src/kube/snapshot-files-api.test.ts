@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import { fromAnswer } from './api-errors.ts';
 import type { KubeRequest } from './api-request.ts';
@@ -37,17 +38,7 @@ describe('the listing of records', () => {
 });
 
 describe('a change of a record', () => {
-  const file = toSnapshotFile(
-    {
-      name: 'on-demand-n1-1730308816',
-      nodeName: 'n1',
-      createdAt: new Date('2024-10-30T17:20:16Z'),
-      size: 1,
-      compressed: false,
-      location: { store: 'local', path: '/snapshots/on-demand-n1-1730308816' },
-    },
-    'k3s',
-  );
+  const file = toSnapshotFile(exampleSnapshot('on-demand-n1-1730308816'), 'k3s');
   const missing = (request: KubeRequest) => {
     throw fromAnswer(
       request,

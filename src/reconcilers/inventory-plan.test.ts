@@ -1,37 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { exampleS3Location, exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
-import { locationUrl, type Snapshot, type SnapshotLocation } from '../snapshot/snapshot.ts';
+import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import { type InventoryInput, type InventoryRecord, planInventory } from './inventory-plan.ts';
 
 const now = new Date('2024-10-31T12:00:00Z');
 const HOUR_MS = 3_600_000;
 const ago = (ms: number) => new Date(now.getTime() - ms).toISOString();
-
-function s3(key: string): SnapshotLocation {
-  return {
-    store: 's3',
-    endpoint: 's3.example.com',
-    skipSSLVerify: false,
-    insecure: false,
-    region: 'us-east-1',
-    bucket: 'etcd',
-    prefix: 'a',
-    key: `a/${key}`,
-  };
-}
-
-function snapshot(name: string, overrides: Partial<Snapshot> = {}): Snapshot {
-  return {
-    name,
-    nodeName: 'n1',
-    createdAt: new Date(1_730_308_816_000),
-    size: 544,
-    compressed: false,
-    location: { store: 'local', path: `/s/${name}` },
-    ...overrides,
-  };
-}
 
 interface Changes extends Partial<Omit<InventoryRecord, 'file'>> {
   readonly metadata?: Partial<ETCDSnapshotFile['metadata']>;
@@ -76,9 +52,9 @@ function plan(observed: readonly Snapshot[], records: readonly InventoryRecord[]
   };
 }
 
-const a = snapshot('a');
-const b = snapshot('b');
-const inS3 = snapshot('a', { location: s3('a') });
+const a = exampleSnapshot('a');
+const b = exampleSnapshot('b');
+const inS3 = exampleSnapshot('a', { location: exampleS3Location('a') });
 const leaving = { deletionTimestamp: ago(1000) };
 const failure = { time: new Date(now.getTime() - HOUR_MS), message: 'upload failed' };
 
@@ -150,7 +126,7 @@ describe('planInventory: what is there', () => {
 });
 
 describe('planInventory: what is not there', () => {
-  const failed = snapshot('a', { size: 0, location: { store: 'local', path: '' }, failure });
+  const failed = exampleSnapshot('a', { size: 0, location: { store: 'local', path: '' }, failure });
   const failedUpload = { ...inS3, size: 0, failure };
   const since = (ms: number) => ({ status: { error: { time: ago(ms), message: 'x' } } });
 
@@ -211,7 +187,7 @@ describe('planInventory: what is not there', () => {
 describe('planInventory: when much vanishes at once', () => {
   const names = (count: number) =>
     Array.from({ length: count }, (_, at) => `s${String(at).padStart(2, '0')}`);
-  const all = (count: number) => names(count).map((name) => snapshot(name));
+  const all = (count: number) => names(count).map((name) => exampleSnapshot(name));
   const records = (count: number) => all(count).map((one) => record(one));
 
   it.each([
@@ -242,26 +218,29 @@ describe('planInventory: when much vanishes at once', () => {
   });
 
   it('removes and marks nothing meanwhile, but still says what is there', () => {
-    const expired = record(snapshot('failed', { failure }), {
+    const expired = record(exampleSnapshot('failed', { failure }), {
       status: { error: { time: ago(25 * HOUR_MS) } },
     });
-    const applied = record(snapshot('applied'), { applied: true });
-    const changedOne = record(snapshot('changed'), { status: { size: '1' } });
+    const applied = record(exampleSnapshot('applied'), { applied: true });
+    const changedOne = record(exampleSnapshot('changed'), { status: { size: '1' } });
     expect(
-      plan([snapshot('new'), snapshot('changed')], [...records(12), expired, applied, changedOne]),
+      plan(
+        [exampleSnapshot('new'), exampleSnapshot('changed')],
+        [...records(12), expired, applied, changedOne],
+      ),
     ).toEqual({ create: ['new'], update: ['changed'], suspended: names(12) });
   });
 
   it('counts neither failures nor what is applied, young or leaving', () => {
     const odd = names(12).map((name, at) => {
-      const one = snapshot(name);
+      const one = exampleSnapshot(name);
       if (at < 3) return record({ ...one, failure }, { status: { error: { time: ago(25 * HOUR_MS) } } });
       if (at < 6) return record(one, { applied: true });
       return record(one, at < 9 ? { seenAt: HOUR_MS } : { metadata: leaving });
     });
     const gone = names(22)
       .slice(12)
-      .map((name) => record(snapshot(name)));
+      .map((name) => record(exampleSnapshot(name)));
     expect(plan([], [...odd, ...gone])).toMatchObject({ remove: [...names(3), ...names(22).slice(12)] });
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { exampleS3Location } from '../../test/support/example-snapshots.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
@@ -13,16 +14,7 @@ const snapshot: Snapshot = {
   compressed: false,
   tokenHash: 'b4b83cda3099',
   metadata: { team: 'platform' },
-  location: {
-    store: 's3',
-    endpoint: 's3.example.com',
-    skipSSLVerify: true,
-    insecure: false,
-    region: 'us-east-1',
-    bucket: 'etcd',
-    prefix: 'a',
-    key: `a/${name}`,
-  },
+  location: exampleS3Location(name, { skipSSLVerify: true }),
 };
 const written = toSnapshotFile(snapshot, 'k3s');
 const label = 'etcd.k3s.cattle.io/snapshot-storage-node';

@@ -1,35 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { exampleS3Location, exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import { planRetention, type RetentionPolicy } from './retention.ts';
-import type { Snapshot, SnapshotLocation } from './snapshot.ts';
-
-const local = (name: string): SnapshotLocation => ({ store: 'local', path: `/snapshots/${name}` });
-const s3 = (name: string): SnapshotLocation => ({
-  store: 's3',
-  endpoint: 's3.example.com',
-  skipSSLVerify: false,
-  insecure: false,
-  region: 'us-east-1',
-  bucket: 'etcd',
-  prefix: 'a',
-  key: `a/${name}`,
-});
-
-/** A whole snapshot of n1; its time is the number at its end. */
-function snapshot(name: string, overrides: Partial<Snapshot> = {}): Snapshot {
-  const seconds = Number(/(\d+)(\.zip)?$/.exec(name)?.[1] ?? 0);
-  return {
-    name,
-    nodeName: 'n1',
-    createdAt: new Date(seconds * 1000),
-    size: 544,
-    compressed: name.endsWith('.zip'),
-    location: local(name),
-    ...overrides,
-  };
-}
+import type { Snapshot } from './snapshot.ts';
 
 const inS3 = (name: string, overrides: Partial<Snapshot> = {}): Snapshot =>
-  snapshot(name, { location: s3(name), clusterId: 'ours', ...overrides });
+  exampleSnapshot(name, { location: exampleS3Location(name), clusterId: 'ours', ...overrides });
 
 const policy: RetentionPolicy = { base: 'etcd-snapshot', keep: 2, clusterId: 'ours', held: () => false };
 
@@ -41,7 +16,7 @@ function plan(snapshots: readonly Snapshot[], overrides: Partial<RetentionPolicy
   };
 }
 
-const five = [3, 5, 1, 4, 2].map((seconds) => snapshot(`etcd-snapshot-n1-${seconds}`));
+const five = [3, 5, 1, 4, 2].map((seconds) => exampleSnapshot(`etcd-snapshot-n1-${seconds}`));
 
 describe('planRetention', () => {
   it('keeps the newest by their own time, and lets the oldest go first', () => {
@@ -53,7 +28,7 @@ describe('planRetention', () => {
 
   it('goes by the time of the snapshot, not by how its name sorts', () => {
     const names = ['etcd-snapshot-n1-1000', 'etcd-snapshot-n1-999', 'etcd-snapshot-n1-1001'];
-    expect(plan(names.map((name) => snapshot(name))).gone).toEqual(['etcd-snapshot-n1-999']);
+    expect(plan(names.map((name) => exampleSnapshot(name))).gone).toEqual(['etcd-snapshot-n1-999']);
   });
 
   it('says why', () => {
@@ -78,20 +53,26 @@ describe('planRetention', () => {
   });
 
   it.each([
-    ['of another base', snapshot('on-demand-n1-1')],
-    ['of a base that begins alike', snapshot('etcd-snapshot2-n1-1')],
-    ['of a base that goes on with a dash', snapshot('etcd-snapshot-x-n1-1')],
-    ['of another node, copied here', snapshot('etcd-snapshot-n2-1')],
-    ['of a node that begins alike', snapshot('etcd-snapshot-n1-x-1')],
-    ['with more behind its time', snapshot('etcd-snapshot-n1-1.zip.zip', { createdAt: new Date(1000) })],
-    ['with no time', snapshot('etcd-snapshot-n1-', { createdAt: new Date(1000) })],
-    ['of a node that is not known', snapshot('etcd-snapshot-n1-1', { nodeName: undefined })],
-    ['that failed', snapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' }, size: 0 })],
-    ['of a size that no snapshot has', snapshot('etcd-snapshot-n1-9', { size: 512 })],
-    ['that is empty', snapshot('etcd-snapshot-n1-9.zip', { size: 0 })],
+    ['of another base', exampleSnapshot('on-demand-n1-1')],
+    ['of a base that begins alike', exampleSnapshot('etcd-snapshot2-n1-1')],
+    ['of a base that goes on with a dash', exampleSnapshot('etcd-snapshot-x-n1-1')],
+    ['of another node, copied here', exampleSnapshot('etcd-snapshot-n2-1')],
+    ['of a node that begins alike', exampleSnapshot('etcd-snapshot-n1-x-1')],
+    [
+      'with more behind its time',
+      exampleSnapshot('etcd-snapshot-n1-1.zip.zip', { createdAt: new Date(1000) }),
+    ],
+    ['with no time', exampleSnapshot('etcd-snapshot-n1-', { createdAt: new Date(1000) })],
+    ['of a node that is not known', exampleSnapshot('etcd-snapshot-n1-1', { nodeName: undefined })],
+    [
+      'that failed',
+      exampleSnapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' }, size: 0 }),
+    ],
+    ['of a size that no snapshot has', exampleSnapshot('etcd-snapshot-n1-9', { size: 512 })],
+    ['that is empty', exampleSnapshot('etcd-snapshot-n1-9.zip', { size: 0 })],
     ['of another cluster', inS3('etcd-snapshot-n1-1', { clusterId: 'theirs' })],
   ])('neither counts nor touches one %s', (_, odd) => {
-    const own = [snapshot('etcd-snapshot-n1-7'), snapshot('etcd-snapshot-n1-8')];
+    const own = [exampleSnapshot('etcd-snapshot-n1-7'), exampleSnapshot('etcd-snapshot-n1-8')];
     expect(plan([...own, odd])).toEqual({ gone: [], kept: ['etcd-snapshot-n1-8', 'etcd-snapshot-n1-7'] });
   });
 
@@ -126,14 +107,14 @@ describe('planRetention', () => {
 
   it('counts disk and S3 each on its own', () => {
     const names = ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2'];
-    const both = names.flatMap((name) => [snapshot(name), inS3(name)]);
+    const both = names.flatMap((name) => [exampleSnapshot(name), inS3(name)]);
     expect(plan(both).gone).toEqual([]);
     expect(plan(both, { keep: 1 }).gone).toEqual(['etcd-snapshot-n1-1', 'etcd-snapshot-n1-1']);
   });
 
   it('counts compressed and plain ones together', () => {
     const mixed = ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2.zip', 'etcd-snapshot-n1-3'];
-    expect(plan(mixed.map((name) => snapshot(name))).gone).toEqual(['etcd-snapshot-n1-1']);
+    expect(plan(mixed.map((name) => exampleSnapshot(name))).gone).toEqual(['etcd-snapshot-n1-1']);
   });
 
   it('lets held ones stay beside those that it counts', () => {
@@ -145,15 +126,15 @@ describe('planRetention', () => {
   });
 
   it('never lets the newest good one go, whatever is broken, failed or held', () => {
-    const broken = snapshot('etcd-snapshot-n1-8', { size: 100 });
-    const failed = snapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' } });
-    const held = snapshot('etcd-snapshot-n1-7');
+    const broken = exampleSnapshot('etcd-snapshot-n1-8', { size: 100 });
+    const failed = exampleSnapshot('etcd-snapshot-n1-9', { failure: { time: new Date(), message: '' } });
+    const held = exampleSnapshot('etcd-snapshot-n1-7');
     const { kept } = plan([...five, broken, failed, held], { keep: 1, held: (one) => one === held });
     expect(kept).toEqual(['etcd-snapshot-n1-7', 'etcd-snapshot-n1-5']);
   });
 
   it('decides the same for equal times, whatever the order of the listing', () => {
-    const equal = ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-5.zip'].map((name) => snapshot(name));
+    const equal = ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-5.zip'].map((name) => exampleSnapshot(name));
     expect(plan(equal, { keep: 1 })).toEqual(plan(equal.toReversed(), { keep: 1 }));
   });
 });

@@ -1,4 +1,4 @@
-import { type ErrorCode, systemCode } from '../errors.ts';
+import { type ErrorCode, systemCode, unknownCaCodes } from '../errors.ts';
 import type { Failure } from './s3-failure.ts';
 
 /** The call that failed, in the words of the user and of S3. */
@@ -204,12 +204,7 @@ const cut: Translation = {
 
 /** Codes of Node, OpenSSL and libuv, as seen on connections to S3 servers. */
 const BY_CODE: Readonly<Record<string, Translation>> = {
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownCa,
-  UNABLE_TO_GET_ISSUER_CERT: unknownCa,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownCa,
-  SELF_SIGNED_CERT_IN_CHAIN: unknownCa,
-  DEPTH_ZERO_SELF_SIGNED_CERT: unknownCa,
-  CERT_SIGNATURE_FAILURE: unknownCa,
+  ...unknownCaCodes(unknownCa),
   CERT_HAS_EXPIRED: {
     code: 'tls',
     why: (call) => `the certificate of ${call.endpoint} has expired`,

@@ -8,6 +8,7 @@ import { createSnapshotFilesApi } from '../../src/kube/snapshot-files-api.ts';
 import { createKubeRecorder } from '../../src/kube/snapshot-recorder.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
 import { type ControlPlane, startControlPlane } from '../support/control-plane.ts';
+import { exampleS3Location } from '../support/example-snapshots.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { startTcpFront } from '../support/tcp-front.ts';
 
@@ -32,16 +33,7 @@ function s3Snapshot(nodeName: string): Snapshot {
   const name = `on-demand-${nodeName}-1730308816`;
   return {
     ...localSnapshot(nodeName),
-    location: {
-      store: 's3',
-      endpoint: 's3.example.com',
-      skipSSLVerify: true,
-      insecure: false,
-      region: 'us-east-1',
-      bucket: 'etcd',
-      prefix: 'k3s-test',
-      key: `k3s-test/${name}`,
-    },
+    location: exampleS3Location(name, { skipSSLVerify: true, prefix: 'k3s-test' }),
   };
 }
 

@@ -123,6 +123,21 @@ async function streams({ dir }: RunningOperator): Promise<void> {
   });
 }
 
+/** What stands before that member lets so little through that its stream takes seconds. */
+async function slowMember(member: number): Promise<TcpFront> {
+  const front = await startTcpFront(new URL(members()[member]?.endpoint ?? '').host);
+  front.throttle(3 * MIB);
+  return front;
+}
+
+/** An operator on that member, in the middle of a save. */
+async function streamingOperator(member: number, folder: string, front: TcpFront): Promise<RunningOperator> {
+  const [operator] = await startOn([member], folder, front);
+  if (operator === undefined) throw new Error('no operator');
+  await streams(operator);
+  return operator;
+}
+
 /** No more saves, and then a look at what there is. */
 async function settle(folder: string, operators: readonly RunningOperator[], failed?: number): Promise<void> {
   for (const operator of operators) operator.kill('SIGTERM');
@@ -160,15 +175,12 @@ describe('an etcd cluster of three, with an operator on each member', () => {
   it('another leader is elected in the middle of a stream: the snapshot is whole, here and on S3', async () => {
     const folder = named();
     const [member = 0] = followers;
-    await using front = await startTcpFront(new URL(members()[member]?.endpoint ?? '').host);
-    front.throttle(3 * MIB);
-    const [operator] = await startOn([member], folder, front);
-    if (operator === undefined) throw new Error('no operator');
-    await streams(operator);
+    await using slow = await slowMember(member);
+    const operator = await streamingOperator(member, folder, slow);
     expect(await saved(operator)).toBe(0);
     kill(leader);
     await until(async () => (await saved(operator)) > 0);
-    front.heal();
+    slow.heal();
     for (const name of await finals(operator.dir))
       expect(await isProven(join(operator.dir, name))).toBe(true);
     expect(await failures(operator)).toEqual([]);
@@ -179,16 +191,13 @@ describe('an etcd cluster of three, with an operator on each member', () => {
   it('the member goes down in the middle of its own stream: a recorded failure, and nothing half-made', async () => {
     const folder = named();
     const [member = 0] = followers;
-    await using front = await startTcpFront(new URL(members()[member]?.endpoint ?? '').host);
-    front.throttle(3 * MIB);
-    const [operator] = await startOn([member], folder, front);
-    if (operator === undefined) throw new Error('no operator');
-    await streams(operator);
+    await using slow = await slowMember(member);
+    const operator = await streamingOperator(member, folder, slow);
     kill(member);
     await until(async () => (await failures(operator)).length > 0);
     expect(await finals(operator.dir)).toEqual([]);
     expect(await scene.objects(folder)).toEqual([]);
-    front.heal();
+    slow.heal();
     await restartKilled();
     await savesMore(operator);
     await settle(folder, [operator], (await failures(operator)).length);

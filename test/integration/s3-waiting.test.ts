@@ -31,9 +31,9 @@ describe.each([false, true])('a line that is slow but moves, tls %s', (tls) => {
 
   it('is cut neither by --s3-timeout nor by --s3-stall-timeout, however long the upload takes', async () => {
     await using front = await startTcpFront(s3.endpoint);
-    front.throttleUpward(8 * MIB);
-    // A part takes four seconds, all three twelve; what the kernel takes at once is gone in one.
-    const settings = { ...s3.settings(BUCKET), endpoint: front.endpoint, timeoutMs: 8_000, stallMs: 2_500 };
+    front.throttleUpward(5 * MIB);
+    // A part takes over six seconds, all three sixteen; what the kernel takes at once is gone in two.
+    const settings = { ...s3.settings(BUCKET), endpoint: front.endpoint, timeoutMs: 14_000, stallMs: 5_000 };
     const store = createS3Store(settings, { ...quick, maxAttempts: 1, partSize: 32 * MIB, concurrency: 1 });
     const content = someBytes(80 * MIB);
     expect((await store.put(uploadOf(NAME, GrowingBytes.whole(content)), never)).snapshot.size).toBe(
