@@ -51,16 +51,18 @@ interface ManagedField {
 export function watchRecords(options: RecordWatchOptions): RecordWatch {
   const { client, program, timers, random, onChange, signal } = options;
   let synced = false;
+  let fresh = false;
   const { cache, stopped } = startReflector<RawRecord, InventoryRecord, 'keeper'>({
     client,
     path: `/apis/${snapshotFileResource.apiVersion}/${snapshotFileResource.plural}`,
-    transform: (raw) => toInventoryRecord(raw, timers.monotonic()),
+    transform: (raw) => toInventoryRecord(withClaim(raw), timers.monotonic()),
     indexes: { keeper: ({ file }) => keeperOf(file, program) },
     timers,
     random,
     onChange,
     onState(state) {
       synced = state.synced;
+      fresh = state.synced && state.error === undefined;
       options.onState(state);
     },
     signal,
@@ -70,12 +72,21 @@ export function watchRecords(options: RecordWatchOptions): RecordWatch {
       get synced() {
         return synced;
       },
+      get fresh() {
+        return fresh;
+      },
       get: (name) => cache.get(name),
       keptBy: (node) => cache.by('keeper', storageNodeLabel(node)),
       all: () => cache.all(),
     },
     stopped,
   };
+}
+
+/** The resource definition takes a record without `spec`, and whoever may create one must not be able to stop us by it. */
+function withClaim(raw: RawRecord): RawRecord {
+  const claim: Partial<ETCDSnapshotFile['spec']> | undefined = raw.spec;
+  return { ...raw, spec: { snapshotName: '', nodeName: '', location: '', ...claim } };
 }
 
 /** What the cache keeps of a record: all but `managedFields`, which are half of its size, and what they tell. */

@@ -15,10 +15,17 @@ export interface ClusterFacts {
   nodeIsGone(name: string, signal: AbortSignal): Promise<boolean>;
   /** Notes on the node when its records were last brought into step with a store, as k3s does. False: there is no such node. */
   annotateNode(name: string, store: 'local' | 's3', time: Date, signal: AbortSignal): Promise<boolean>;
-  /** When k3s on that node last brought the records of S3 into step; undefined: it never has, so S3 is not its business. */
-  k3sKeptS3(node: string, signal: AbortSignal): Promise<Date | undefined>;
+  /** What the k3s server on that node has to do with S3. */
+  k3sOn(node: string, signal: AbortSignal): Promise<K3sOnNode>;
   /** Metadata by list key (`local-<name>`) that k3s keeps in its old ConfigMap. */
   legacyMetadata(signal: AbortSignal): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>;
+}
+
+export interface K3sOnNode {
+  /** When it last brought the records of S3 into step; undefined: it never has. */
+  readonly s3Kept: Date | undefined;
+  /** Whether it was started with `--etcd-s3`, be it from its config file: known before it has looked at S3 for the first time. */
+  readonly s3Asked: boolean;
 }
 
 export function createClusterFacts(client: KubeClient, program: Program): ClusterFacts {
@@ -62,13 +69,17 @@ export function createClusterFacts(client: KubeClient, program: Program): Cluste
         throw error;
       }
     },
-    async k3sKeptS3(name, signal) {
+    async k3sOn(name, signal) {
       const node = await get<{ metadata: { annotations?: Readonly<Record<string, string>> } }>(
         nodePath(name),
         signal,
       );
-      const time = node?.metadata.annotations?.[recordKeys(program).snapshotsTimestamp.s3];
-      return time === undefined ? undefined : new Date(time);
+      const annotations = node?.metadata.annotations ?? {};
+      const time = annotations[recordKeys(program).snapshotsTimestamp.s3];
+      return {
+        s3Asked: asksForS3(annotations[`${program}.io/node-args`]),
+        s3Kept: time === undefined ? undefined : new Date(time),
+      };
     },
     async legacyMetadata(signal) {
       const path = `/api/v1/namespaces/kube-system/configmaps/${program}-etcd-snapshots`;
@@ -85,19 +96,34 @@ function nodePath(name: string): string {
   return `/api/v1/nodes/${encodeURIComponent(name)}`;
 }
 
-/** `metadata` of an entry is base64 of a JSON object of strings. */
-function metadataIn(entry: string): Readonly<Record<string, string>> | undefined {
+/** k3s notes its arguments, and what its config file adds to them, as a JSON list of words: `["server","--etcd-s3","true"]`. */
+function asksForS3(args: string | undefined): boolean {
+  const words: unknown = jsonOf(args ?? '');
+  if (!Array.isArray(words)) return false;
+  const at = words.lastIndexOf('--etcd-s3');
+  return at !== -1 && words[at + 1] !== 'false';
+}
+
+/** Undefined for what is no JSON. */
+function jsonOf(text: string): unknown {
   try {
-    const { metadata }: { metadata?: unknown } = JSON.parse(entry);
-    if (typeof metadata !== 'string' || metadata === '') return undefined;
-    const value: unknown = JSON.parse(Buffer.from(metadata, 'base64').toString('utf8'));
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-    const strings = Object.entries(value).filter(
-      (pair): pair is [string, string] => typeof pair[1] === 'string',
-    );
-    return strings.length === 0 ? undefined : Object.fromEntries(strings);
+    return JSON.parse(text);
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+/** `metadata` of an entry is base64 of a JSON object of strings. */
+function metadataIn(entry: string): Readonly<Record<string, string>> | undefined {
+  const fields: unknown = jsonOf(entry);
+  if (typeof fields !== 'object' || fields === null || !('metadata' in fields)) return undefined;
+  const { metadata } = fields;
+  if (typeof metadata !== 'string' || metadata === '') return undefined;
+  const value: unknown = jsonOf(Buffer.from(metadata, 'base64').toString('utf8'));
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+  const strings = Object.entries(value).filter(
+    (pair): pair is [string, string] => typeof pair[1] === 'string',
+  );
+  return strings.length === 0 ? undefined : Object.fromEntries(strings);
 }

@@ -20,14 +20,15 @@ import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
-import { systemTimers, type Timers } from '../timers.ts';
-import { deletionsByK3s, finalizerFor, isBesideK3s } from './beside-k3s.ts';
+import { systemTimers } from '../timers.ts';
+import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
 import { createOperatorRecorder } from './recorder.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
+import type { OperatorTuning } from './tuning.ts';
 
 const DEFAULT_S3_RETENTION = 5;
 /** Records that are added to, or deleted with their data, at a time. */
@@ -41,21 +42,6 @@ const YOUNG_MS = 60_000;
 /** k3s puts each run off by as much. */
 const JITTER_MS = 5_000;
 const FLUSH_MS = 3_000;
-
-/** What a test may set, and no user has to. */
-export interface OperatorTuning {
-  readonly timers?: Timers;
-  readonly random?: () => number;
-  /** Most that a scheduled run is put off. */
-  readonly jitterMs?: number;
-  /** Records on S3 that are known for a shorter time are not removed. */
-  readonly youngMs?: number;
-  /** Least time between looks that shall agree that much has vanished. */
-  readonly guardMs?: number;
-  readonly leaseDurationMs?: number;
-  /** Between two looks at a store: users must not go below ten seconds. */
-  readonly intervalMs?: number;
-}
 
 /**
  * Runs the operator until `stop` fires and what was running has ended, at the latest after the grace period.
@@ -167,14 +153,22 @@ export async function runOperator(
     random,
     reconcile: createSnapshotFileReconciler({
       ...shared,
-      ...facts,
       nodeName,
       finalizer,
       folder,
       folderPlace: place,
       s3: () => live.view(),
       deletionPolicy: settings.deletionPolicy,
-      k3sMayHaveDeleted: deletionsByK3s(config, facts, timers),
+      ...deletionFacts({
+        config,
+        program,
+        facts,
+        records: watched.view,
+        clock: timers,
+        k3sLooksMs: tuning.k3sLooksMs,
+      }),
+      reread: (name, signal) => files.get(name, signal),
+      clock: timers,
       isLeader: () => leadership.current() !== undefined,
     }),
     onOutcome(name, error) {

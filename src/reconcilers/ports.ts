@@ -9,6 +9,8 @@ import type { InventoryRecord } from './inventory-plan.ts';
 export interface RecordView {
   /** False until the first whole listing: what is not here may still be there. */
   readonly synced: boolean;
+  /** Synced, and the watch goes on: while it does not, what is here may be old. */
+  readonly fresh: boolean;
   get(name: string): InventoryRecord | undefined;
   /** Records whose label says that this node (or `s3`) keeps the copy. @param node the node's name, not yet a label value */
   keptBy(node: string): readonly InventoryRecord[];

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { fakeTimers } from '../../test/support/fake-clock.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import { SnapshotError } from '../errors.ts';
@@ -57,11 +58,22 @@ interface World {
   readonly objectOf?: string;
   readonly remove?: () => Promise<boolean>;
   readonly k3s?: string;
+  /** The record as the API server has it, when the watch is behind; null: it is gone. */
+  readonly now?: ETCDSnapshotFile | null;
+  /** More records. */
+  readonly others?: readonly ETCDSnapshotFile[];
 }
 
 /** Runs the reconciler once over one record, and returns what it did, in order. */
 async function reconcile(file: ETCDSnapshotFile, world: World = {}): Promise<string[]> {
+  const scene = startReconciler(file, world);
+  await scene.run();
+  return scene.diary;
+}
+
+function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
   const diary: string[] = [];
+  const timers = fakeTimers();
   const store = (kind: string) => ({
     stat: async () => ({ ...onS3, clusterId: world.objectOf ?? 'this-cluster' }),
     remove: async (removed: string) => {
@@ -79,7 +91,12 @@ async function reconcile(file: ETCDSnapshotFile, world: World = {}): Promise<str
     program: 'k3s',
     nodeName: 'node-1',
     finalizer: FINALIZER,
-    records: { get: () => ({ file, applied: false, seenAt: 0 }) },
+    records: {
+      get: () => ({ file, applied: false, seenAt: 0 }),
+      all: () => [file, ...(world.others ?? [])].map((one) => ({ file: one, applied: false, seenAt: 0 })),
+    },
+    reread: async () => (world.now === undefined ? file : (world.now ?? undefined)),
+    clock: timers,
     writer: {
       ensureFinalizer: async () => diary.push('ensure') > 0,
       liftFinalizer: async () => diary.push('lift'),
@@ -97,10 +114,15 @@ async function reconcile(file: ETCDSnapshotFile, world: World = {}): Promise<str
     onDeleted: () => {},
     onDeletionFailed: () => {},
   } as unknown as SnapshotFileParts;
-  await createSnapshotFileReconciler(parts)(file.metadata.name, never).catch((error: unknown) => {
-    diary.push(`throws ${error instanceof SnapshotError ? error.code : String(error)}`);
-  });
-  return diary;
+  const run = createSnapshotFileReconciler(parts);
+  return {
+    diary,
+    timers,
+    run: () =>
+      run(file.metadata.name, never).catch((error: unknown) => {
+        diary.push(`throws ${error instanceof SnapshotError ? error.code : String(error)}`);
+      }),
+  };
 }
 
 const DELETED = 'Normal ETCDSnapshotDeleted';
@@ -207,6 +229,53 @@ describe('what keeps the data of a deleted record', () => {
     expect(await reconcile(record(onDisk), { remove: link })).toEqual([`remove local ${name}`, ...REFUSED]);
   });
 
+  it.each([
+    ['a hold that was put on it meanwhile', { [HOLD]: '' }, ['Warning ETCDSnapshotHeld']],
+    ['a policy that was put on it meanwhile', { [POLICY]: 'Retain' }, RETAINED],
+  ])('%s, of which the watch has not told yet', async (_what, annotations, expected) => {
+    for (const of of [onDisk, onS3]) {
+      expect(await reconcile(record(of), { now: record(of, { annotations }) })).toEqual(expected);
+    }
+  });
+
+  it('that the record was let go, or is another one by now, of which the watch has not told yet', async () => {
+    const another = record(onDisk);
+    for (const now of [
+      null,
+      record(onDisk, { deleted: false }),
+      record(onDisk, { finalizers: [] }),
+      { ...another, metadata: { ...another.metadata, uid: 'of another one' } },
+    ]) {
+      expect(await reconcile(record(onDisk), { now })).toEqual([]);
+    }
+  });
+
+  it('that another record of the same copy lives, held or not, whatever it is called', async () => {
+    for (const of of [onDisk, onS3]) {
+      const twin = record(of, { deleted: false, annotations: { [HOLD]: '' } });
+      const others = [{ ...twin, metadata: { ...twin.metadata, name: 'applied-by-hand' } }];
+      expect(await reconcile(record(of), { others })).toEqual(REFUSED);
+    }
+  });
+
+  it('is not a record of another copy, nor one that is being deleted too, nor a forged one', async () => {
+    const twin = record(onS3);
+    const elsewhere = { ...twin, spec: { ...twin.spec, s3: { ...place, endpoint: 'other.example.com' } } };
+    const others = [
+      { ...twin, metadata: { ...twin.metadata, name: 'deleted-too' } },
+      record({ ...onS3, name: 'etcd-snapshot-node-1-1' }, { deleted: false }),
+      { ...elsewhere, metadata: { name: 'of-another-server' } },
+    ];
+    expect(await reconcile(record(onS3), { others })).toEqual([`remove s3 ${name}`, 'lift', DELETED]);
+    const neighbour = record({ ...onDisk, nodeName: 'node-2' }, { deleted: false });
+    const onOtherDisk = { ...neighbour, metadata: { ...neighbour.metadata, name: 'of-node-2' } };
+    expect(await reconcile(record(onDisk), { others: [onOtherDisk] })).toEqual([
+      `remove local ${name}`,
+      'lift',
+      DELETED,
+    ]);
+  });
+
   it('that S3 is switched off', async () => {
     expect(await reconcile(record(onS3), { s3: 'off' })).toEqual(REFUSED);
   });
@@ -222,6 +291,25 @@ describe('a deleted record of another node', () => {
   it('is let go by the leader while the definition goes, whether or not its operator is there', async () => {
     expect(await reconcile(record(other), { definitionIsGoing: true })).toEqual(RETAINED);
     expect(await reconcile(record(other), { definitionIsGoing: true, leader: false })).toEqual([]);
+  });
+
+  it('is told to wait once its operator has not answered for a minute, with the way out', async () => {
+    const scene = startReconciler(record(other));
+    await scene.run();
+    await scene.timers.advance(59_000);
+    await scene.run();
+    expect(scene.diary).toEqual([]);
+    await scene.timers.advance(1_000);
+    await scene.run();
+    expect(scene.diary).toEqual(['Warning ETCDSnapshotDeleteFailed']);
+  });
+
+  it('that is held is not said to wait for its operator', async () => {
+    const scene = startReconciler(record(other, { annotations: { [HOLD]: '' } }));
+    await scene.run();
+    await scene.timers.advance(120_000);
+    await scene.run();
+    expect(scene.diary).toEqual([]);
   });
 
   it('waits while the node is there, and for the leader', async () => {

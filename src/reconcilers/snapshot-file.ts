@@ -7,6 +7,7 @@ import {
 } from '../crds/etcd-snapshot-file.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotFolder, SnapshotStore } from '../snapshot/ports.ts';
+import type { Timers } from '../timers.ts';
 import type { DeletionPolicy, RecordEvents, RecordView, RecordWriter, S3View } from './ports.ts';
 import type { Reconcile, ReconcileResult } from './reconciler.ts';
 
@@ -29,13 +30,16 @@ export interface SnapshotFileParts {
   readonly clusterId: (signal: AbortSignal) => Promise<string>;
   /** Whether the CustomResourceDefinition itself is being deleted, or gone: then no data must follow. @throws SnapshotError */
   readonly definitionIsGoing: (signal: AbortSignal) => Promise<boolean>;
-  /** Whether the cluster has no such node any more. @throws SnapshotError */
+  /** Whether the cluster has no such node any more; never, where members of etcd need not be nodes. @throws SnapshotError */
   readonly nodeIsGone: (name: string, signal: AbortSignal) => Promise<boolean>;
   /**
    * Why the deletion may be k3s's own doing and not anybody's wish, or undefined when it cannot be. k3s deletes records
    * that its own reconcile does not expect, and knows nothing of our finalizer. @throws SnapshotError
    */
-  readonly k3sMayHaveDeleted: (store: 'local' | 's3', signal: AbortSignal) => Promise<string | undefined>;
+  readonly k3sMayHaveDeleted: (file: ETCDSnapshotFile, signal: AbortSignal) => Promise<string | undefined>;
+  /** The record as the API server has it now; undefined when it is gone. @throws SnapshotError */
+  readonly reread: (name: string, signal: AbortSignal) => Promise<ETCDSnapshotFile | undefined>;
+  readonly clock: Pick<Timers, 'monotonic'>;
   readonly onDeleted: (store: 'local' | 's3') => void;
   readonly onDeletionFailed: (store: 'local' | 's3') => void;
 }
@@ -52,19 +56,26 @@ const WAITING_MS = 60_000;
  * Local records are handled by their node, those of S3 by the leader. May run again at any point: nothing is assumed done.
  */
 export function createSnapshotFileReconciler(parts: SnapshotFileParts): Reconcile {
+  /** Since when deleted records of other nodes are seen to wait, by their names. */
+  const waiting = new Map<string, number>();
   return async (name, signal) => {
     const file = parts.records.get(name)?.file;
+    if (file?.metadata.deletionTimestamp === undefined) waiting.delete(name);
     if (file === undefined) return undefined;
     const s3 = isS3Record(file, parts.program);
     const mine = s3 ? parts.isLeader() : file.spec.nodeName === parts.nodeName;
-    if (!mine) return letGoForOthers(parts, file, s3, signal);
+    if (!mine) return letGoForOthers(parts, file, waiting, signal);
     if (file.metadata.deletionTimestamp === undefined) {
       const settled = await parts.writer.ensureFinalizer(file, signal);
       return settled ? undefined : { requeueAfterMs: RELEASED_SOON_MS };
     }
-    if (file.metadata.finalizers?.includes(parts.finalizer) !== true) return undefined;
+    if (!waitsForUs(parts, file)) return undefined;
     return cleanUp(parts, file, s3 ? 's3' : 'local', signal);
   };
+}
+
+function waitsForUs({ finalizer }: SnapshotFileParts, { metadata }: ETCDSnapshotFile): boolean {
+  return metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(finalizer) === true;
 }
 
 /**
@@ -74,13 +85,10 @@ export function createSnapshotFileReconciler(parts: SnapshotFileParts): Reconcil
 async function letGoForOthers(
   parts: SnapshotFileParts,
   file: ETCDSnapshotFile,
-  s3: boolean,
+  waiting: Map<string, number>,
   signal: AbortSignal,
 ): Promise<ReconcileResult | undefined> {
-  const waits =
-    file.metadata.deletionTimestamp !== undefined &&
-    file.metadata.finalizers?.includes(parts.finalizer) === true;
-  if (s3 || !waits || !parts.isLeader()) return undefined;
+  if (isS3Record(file, parts.program) || !waitsForUs(parts, file) || !parts.isLeader()) return undefined;
   const { snapshotName, nodeName } = file.spec;
   const said = `Snapshot ${snapshotName} left as it is`;
   if (await parts.definitionIsGoing(signal)) {
@@ -88,17 +96,41 @@ async function letGoForOthers(
   } else if (await parts.nodeIsGone(nodeName, signal)) {
     const message = `${said}: node ${nodeName} is not in the cluster`;
     parts.events.emit(file, 'Warning', 'ETCDSnapshotNotDeleted', message);
-  } else return { requeueAfterMs: WAITING_MS };
+  } else {
+    tellOfWaiting(parts, file, waiting);
+    return { requeueAfterMs: WAITING_MS };
+  }
   await parts.writer.liftFinalizer(file, signal);
   return undefined;
 }
 
+/** Its owner is quick when it is there; one that is held tells so itself. */
+function tellOfWaiting(parts: SnapshotFileParts, file: ETCDSnapshotFile, waiting: Map<string, number>): void {
+  const { name } = file.metadata;
+  const now = parts.clock.monotonic();
+  const since = waiting.get(name) ?? now;
+  waiting.set(name, since);
+  if (now - since < WAITING_MS || isHeld(file, recordKeys(parts.program))) return;
+  const { snapshotName, nodeName } = file.spec;
+  parts.events.emit(
+    file,
+    'Warning',
+    'ETCDSnapshotDeleteFailed',
+    `Snapshot ${snapshotName} not deleted yet: the operator on node ${nodeName} does not answer. Start it; or, if that node never comes back, remove finalizer ${parts.finalizer} from the record, and its data stay`,
+  );
+  parts.onDeletionFailed('local');
+}
+
 async function cleanUp(
   parts: SnapshotFileParts,
-  file: ETCDSnapshotFile,
+  seen: ETCDSnapshotFile,
   store: 'local' | 's3',
   signal: AbortSignal,
 ): Promise<ReconcileResult | undefined> {
+  // What is destroyed is decided on what is, not on what the watch has told so far: somebody may have put a hold on it.
+  const file = await parts.reread(seen.metadata.name, signal);
+  if (file === undefined || !waitsForUs(parts, file) || file.metadata.uid !== seen.metadata.uid)
+    return undefined;
   const name = file.spec.snapshotName;
   const keys = recordKeys(parts.program);
   if (isHeld(file, keys) && !(await parts.definitionIsGoing(signal))) {
@@ -107,9 +139,8 @@ async function cleanUp(
     return { requeueAfterMs: WAITING_MS };
   }
   try {
-    const kept =
-      (await reasonToKeep(parts, file, store, keys, signal)) ??
-      (await deleteData(parts, file, store, signal));
+    const target = await targetOf(parts, file, store, keys, signal);
+    const kept = 'reason' in target ? target : await deleteData(parts, file, target, signal);
     if (kept !== undefined) {
       const message = `Snapshot ${name} not deleted, its record goes alone: ${kept.why}`;
       parts.events.emit(file, kept.expected ? 'Normal' : 'Warning', kept.reason, message);
@@ -152,14 +183,17 @@ interface Kept {
 const retained = (why: string): Kept => ({ reason: 'ETCDSnapshotRetained', why, expected: true });
 const refused = (why: string): Kept => ({ reason: 'ETCDSnapshotNotDeleted', why, expected: false });
 
-/** Why the data of a deleted record stay, or undefined when they are to go. */
-async function reasonToKeep(
+/** What is to go with a record: nothing, or what that store has under its name. */
+type Target = { readonly store: SnapshotStore; readonly shared: boolean } | { readonly store: undefined };
+
+/** What is to be deleted with a record, or why its data stay. */
+async function targetOf(
   parts: SnapshotFileParts,
   file: ETCDSnapshotFile,
   store: 'local' | 's3',
   keys: RecordKeys,
   signal: AbortSignal,
-): Promise<Kept | undefined> {
+): Promise<Target | Kept> {
   if (await parts.definitionIsGoing(signal)) {
     return retained(DEFINITION_GOES);
   }
@@ -169,13 +203,36 @@ async function reasonToKeep(
     return refused(`annotation ${keys.deletionPolicy} is ${value}, neither Delete nor Retain`);
   }
   if (policy === 'Retain') return retained('the deletion policy is Retain');
-  if (file.spec.location === '') return undefined;
-  const k3s = await parts.k3sMayHaveDeleted(store, signal);
+  // A save that failed before it had a place has a record and nothing else.
+  if (file.spec.location === '') return { store: undefined };
+  const k3s = await parts.k3sMayHaveDeleted(file, signal);
   if (k3s !== undefined) return refused(k3s);
-  const place = placeOf(parts, store);
-  if (place === undefined) return refused('S3 is switched off here');
+  // Settings may change at every await: what is checked against one view is deleted through the same.
+  const view = store === 's3' ? parts.s3() : undefined;
+  if (view?.state === 'unavailable') throw view.error;
+  if (view?.state === 'off') return refused('S3 is switched off here');
+  const place = view?.place ?? parts.folderPlace;
   const problem = claimProblem(file, place);
-  return problem === undefined ? undefined : refused(problem);
+  if (problem !== undefined) return refused(problem);
+  const other = sameCopy(parts, file, place);
+  if (other !== undefined) {
+    return refused(`record ${other.metadata.name} is of the same copy; the data go when that one is deleted`);
+  }
+  return view === undefined ? { store: parts.folder, shared: false } : { store: view.shared, shared: true };
+}
+
+/** Another record, which nobody deletes, of the copy that this one is of: newer k3s and pipelines have names of their own. */
+function sameCopy(
+  { records }: SnapshotFileParts,
+  { metadata, spec }: ETCDSnapshotFile,
+  place: StorePlace,
+): ETCDSnapshotFile | undefined {
+  for (const { file } of records.all()) {
+    if (file.spec.location !== spec.location || file.metadata.deletionTimestamp !== undefined) continue;
+    if (place.store === 'local' && file.spec.nodeName !== spec.nodeName) continue;
+    if (file.metadata.name !== metadata.name && claimProblem(file, place) === undefined) return file;
+  }
+  return undefined;
 }
 
 function policyOf(
@@ -189,31 +246,18 @@ function policyOf(
   return own === 'retain' ? 'Retain' : undefined;
 }
 
-/** Undefined where there is no such store. @throws SnapshotError when there is one that cannot be used now */
-function placeOf(parts: SnapshotFileParts, store: 'local' | 's3'): StorePlace | undefined {
-  if (store === 'local') return parts.folderPlace;
-  const view = parts.s3();
-  if (view.state === 'off') return undefined;
-  if (view.state === 'unavailable') throw view.error;
-  return view.place;
-}
-
 /** Returns why the data stay all the same, when they turn out not to be ours. */
 async function deleteData(
   parts: SnapshotFileParts,
   file: ETCDSnapshotFile,
-  store: 'local' | 's3',
+  target: Target,
   signal: AbortSignal,
 ): Promise<Kept | undefined> {
-  // A save that failed before it had a place has a record and nothing else.
-  if (file.spec.location === '') return undefined;
+  if (target.store === undefined) return undefined;
   const name = file.spec.snapshotName;
-  const view = parts.s3();
-  if (store === 's3' && view.state !== 'ready') return refused('S3 was switched off meanwhile');
-  const from = store === 's3' && view.state === 'ready' ? view.shared : parts.folder;
   try {
-    if (store === 's3') await assertOwn(parts, from, name, signal);
-    await from.remove(name, signal);
+    if (target.shared) await assertOwn(parts, target.store, name, signal);
+    await target.store.remove(name, signal);
     return undefined;
   } catch (error) {
     if (!isSnapshotError(error, 'foreign')) throw error;

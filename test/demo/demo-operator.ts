@@ -40,8 +40,9 @@ export async function demoOperator(demo: OperatorDemo): Promise<void> {
 
   const args = [
     'operator',
-    '--distribution=k3s',
-    `--data-dir=${demo.dataDir}`,
+    // No k3s runs here, whose own deletions would have to be told from those by kubectl.
+    '--distribution=kubeadm',
+    `--dir=${join(demo.dataDir, 'server/db/snapshots')}`,
     `--node-name=${node}`,
     `--kubeconfig=${kubeconfig}`,
     '--snapshot-schedule-cron=@every 10s',

@@ -201,12 +201,39 @@ describe('deletions that k3s may have made itself', () => {
     await scene.cluster.run('annotate', 'node', 'node-1', note);
     await remove(old);
     expect(await scene.told(old.metadata.name, 'ETCDSnapshotNotDeleted')).toContain(
-      'k3s keeps snapshots on S3',
+      'k3s on node node-1 keeps snapshots on S3',
     );
     await until(async () => (await named(old))?.metadata.finalizers?.join() === THEIRS);
     await liftAsK3s(old);
     expect(await objects('both')).toContain(`both/${old.spec.snapshotName}`);
     await scene.cluster.run('annotate', 'node', 'node-1', `${keys.snapshotsTimestamp.s3}-`);
+  });
+
+  it('of a record of S3, while a k3s is to keep snapshots there and has not looked yet: the object stays', async () => {
+    const { operator, newer } = await besideK3s('starting');
+    await using _ended = operator;
+    const args = 'k3s.io/node-args=["server","--etcd-s3","true","--etcd-s3-bucket","etcd"]';
+    await scene.cluster.run('annotate', 'node', 'node-1', args);
+    await remove(newer);
+    expect(await scene.told(newer.metadata.name, 'ETCDSnapshotNotDeleted')).toContain(
+      'k3s on node node-1 keeps snapshots on S3',
+    );
+    await until(async () => (await named(newer))?.metadata.finalizers?.join() === THEIRS);
+    await liftAsK3s(newer);
+    expect(await objects('starting')).toContain(`starting/${newer.spec.snapshotName}`);
+    await scene.cluster.run('annotate', 'node', 'node-1', 'k3s.io/node-args-');
+  });
+
+  it('of a record of its own folder that had just been made: the file stays, and gets another one', async () => {
+    await using operator = await scene.operator({ node: 'node-2', tuning: { k3sLooksMs: 3_600_000 } });
+    await operator.ready();
+    const name = 'just-now-node-2-1730308816';
+    await copyIn(operator, name);
+    const record = await scene.recordOf(name, ({ metadata }) => Boolean(metadata.finalizers?.includes(OURS)));
+    await remove(record);
+    expect(await scene.told(record.metadata.name, 'ETCDSnapshotNotDeleted')).toContain('k3s itself deletes');
+    await scene.recordOf(name, ({ metadata }) => metadata.uid !== record.metadata.uid);
+    expect(await readdir(operator.dir)).toContain(name);
   });
 
   it('of a record of a folder that is not its own: the file stays, and an Event says why', async () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -73,6 +73,13 @@ async function onS3(): Promise<ETCDSnapshotFile> {
   const sidecar = { Bucket: BUCKET, Key: `prod/.metadata/${name}`, Body: '{"team":"a"}' };
   await s3.client().send(new PutObjectCommand(sidecar));
   return scene.recordOf(name, ready);
+}
+
+/** A record that goes because its file has gone. */
+async function withGoneData(): Promise<ETCDSnapshotFile> {
+  const record = await onDisk();
+  await rm(join(operator.dir, record.spec.snapshotName));
+  return record;
 }
 
 /** A record of S3 that somebody makes by hand, with our finalizer as the operator puts it on. */
@@ -150,6 +157,37 @@ describe('nothing is touched, and an Event says why', () => {
     await remove(record);
     expect(await scene.told(record.metadata.name, 'ETCDSnapshotNotDeleted')).toContain('Kepe');
     expect(await files()).toContain(record.spec.snapshotName);
+  });
+});
+
+describe('a record without spec, which the definition takes', () => {
+  it('stops nobody, neither when it comes nor when it goes', async () => {
+    const record = { apiVersion: 'k3s.cattle.io/v1', kind: 'ETCDSnapshotFile', metadata: { name: 'empty' } };
+    await scene.cluster.put(record);
+    await isGone(await withGoneData());
+    await scene.cluster.run('annotate', 'etcdsnapshotfile', 'empty', 'some=change');
+    await isGone(await withGoneData());
+    await scene.cluster.run('delete', 'etcdsnapshotfile', 'empty');
+    await isGone(await withGoneData());
+    expect((await operator.get('/readyz')).status).toBe(200);
+    expect(await operator.part('kubernetes', true)).toBe('');
+  });
+});
+
+describe('one of two records of a copy', () => {
+  it('goes alone while the other lives, and the data go with the last', async () => {
+    const first = await onDisk();
+    const { metadata: _, status: __, ...rest } = first;
+    const twin = {
+      ...rest,
+      metadata: { name: 'twin-of-it', labels: first.metadata.labels, finalizers: [keys.finalizer] },
+    };
+    await scene.cluster.put(twin);
+    await remove(first);
+    expect(await scene.told(first.metadata.name, 'ETCDSnapshotNotDeleted')).toContain('twin-of-it');
+    expect(await files()).toContain(first.spec.snapshotName);
+    await scene.cluster.run('delete', 'etcdsnapshotfile', 'twin-of-it');
+    await until(async () => !(await files()).includes(first.spec.snapshotName));
   });
 });
 

@@ -51,7 +51,7 @@ export function lookAt(plane: ControlPlane): ClusterLooks {
     },
     async records(nameHolds = '') {
       const { items } = await get<{ items: readonly ETCDSnapshotFile[] }>(RECORDS);
-      return items.filter(({ spec }) => spec.snapshotName.includes(nameHolds));
+      return items.filter((file) => 'spec' in file && file.spec.snapshotName.includes(nameHolds));
     },
     async record(name) {
       try {

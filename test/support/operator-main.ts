@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { parseFlags } from '../../src/config/flags.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { createJsonLogger } from '../../src/logger.ts';
-import { type OperatorTuning, runOperator } from '../../src/operator/run-operator.ts';
+import { runOperator } from '../../src/operator/run-operator.ts';
+import type { OperatorTuning } from '../../src/operator/tuning.ts';
 import { systemTimers, type Timers } from '../../src/timers.ts';
 
 export interface OddClock {

@@ -2,7 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { S3Settings } from '../../src/config/types.ts';
-import type { OperatorTuning } from '../../src/operator/run-operator.ts';
+import type { OperatorTuning } from '../../src/operator/tuning.ts';
 import { etcdFlags, s3Env, s3Flags } from './command.ts';
 import type { ControlPlane } from './control-plane.ts';
 import type { OddClock } from './operator-main.ts';
@@ -55,7 +55,13 @@ export interface RunningOperator extends AsyncDisposable {
 }
 
 /** Times that a test can wait for; everything else is as in the product. */
-const quick: OperatorTuning = { jitterMs: 0, youngMs: 1_000, guardMs: 300, leaseDurationMs: 3_000 };
+const quick: OperatorTuning = {
+  jitterMs: 0,
+  youngMs: 1_000,
+  guardMs: 300,
+  leaseDurationMs: 3_000,
+  k3sLooksMs: 0,
+};
 
 const DISPOSE_MS = 3_000;
 
