@@ -1,4 +1,5 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DeleteBucketCommand } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { SnapshotStore } from '../../src/snapshot/ports.ts';
@@ -7,9 +8,10 @@ import type { Fault, SeenRequest } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, someBytes } from '../support/growing-bytes.ts';
 import { type S3Front, startS3Front } from '../support/s3-front.ts';
 import { openUploadsOf, until } from '../support/s3-looks.ts';
-import { type S3Server, s3Servers, startS3 } from '../support/s3-server.ts';
+import { type S3Server, s3Kinds, s3Servers, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { collect, uploadOf } from '../support/store-contract.ts';
+import { startTcpFront } from '../support/tcp-front.ts';
 
 const BUCKET = 'snapshots';
 const NAME = 'on-demand-node-1-1730308816';
@@ -247,4 +249,21 @@ describe.each(s3Servers)('in the middle of the work with $kind, tls $tls,', ({ k
       expect((await read(it.direct)).equals(LARGE)).toBe(true);
     },
   );
+});
+
+describe.each(s3Kinds)('bytes that are damaged below TLS, on the way to %s or back,', (kind) => {
+  it.each(['client', 'server'] as const)('cost another try (%s)', async (side) => {
+    await using s3 = await startS3({ kind, tls: true });
+    await s3.createBucket(BUCKET);
+    await using front = await startTcpFront(s3.endpoint);
+    await using dir = await scratchDir('place-');
+    const store = createS3Store({ ...s3.settings(BUCKET), endpoint: front.endpoint }, quick);
+    if (side === 'client') front.damage(side, MIB);
+    await large(store);
+    if (side === 'server') front.damage(side, MIB);
+    const path = join(dir.path, NAME);
+    await store.download({ name: NAME, path }, never);
+    expect((await readFile(path)).equals(LARGE)).toBe(true);
+    expect(front.damaged).toBe(1);
+  });
 });
