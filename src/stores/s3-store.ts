@@ -3,11 +3,19 @@ import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { assertSnapshotName, looksLikeSnapshot } from '../snapshot/naming.ts';
-import type { Clock, Recall, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
+import type {
+  Clock,
+  Recall,
+  SnapshotDownloader,
+  SnapshotStore,
+  SnapshotUpload,
+  StoredSnapshot,
+} from '../snapshot/ports.ts';
 import type { Program, Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
 import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
+import { fetchObject } from './s3-fetch.ts';
 import {
   folderPrefix,
   nameOfKey,
@@ -48,7 +56,10 @@ const HEADS_AT_ONCE = 8;
  * Dispose of it to end its connections.
  * @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong
  */
-export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore & Disposable {
+export function createS3Store(
+  settings: S3Settings,
+  options: S3StoreOptions,
+): SnapshotStore & SnapshotDownloader & Disposable {
   const s3 = connectS3(settings, options.clock ?? { now: () => new Date() }, options);
   const { nodeName, journalDir } = options;
   const url = (name: string) => s3Url(settings, snapshotKey(settings, name));
@@ -74,6 +85,17 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
     async open(name, signal, range) {
       assertSnapshotName(name);
       return openObject(s3, snapshotKey(settings, name), `Cannot read ${url(name)}`, signal, range);
+    },
+    async download(wanted, signal) {
+      const { name } = wanted;
+      assertSnapshotName(name);
+      const { head, ...fetched } = await fetchObject(s3, wanted, `Cannot download ${url(name)}`, signal);
+      const warnings = [...fetched.warnings];
+      const sidecar = await readSidecar(s3, name, signal).catch((error: unknown) => {
+        warnings.push(asError(error));
+        return undefined;
+      });
+      return { ...fetched, snapshot: toSnapshot(settings, name, head, sidecar), warnings };
     },
     async remove(name, signal) {
       assertSnapshotName(name);
@@ -201,10 +223,11 @@ async function list(
   const { settings } = s3;
   const doing = listing(settings);
   const prefix = folderPrefix(settings);
-  const [objects, sidecars] = await Promise.all([
-    listObjects(s3, prefix, doing, signal),
-    listObjects(s3, sidecarPrefix(settings), doing, signal),
-  ]);
+  const { objects, folders } = await listObjects(s3, prefix, doing, signal);
+  const below = sidecarPrefix(settings);
+  // Most snapshots have no sidecar, and the listing has just told.
+  const sidecars = folders.has(below) ? (await listObjects(s3, below, doing, signal)).objects : undefined;
+  const hasSidecar = (name: string) => sidecars?.has(sidecarKey(settings, name)) === true;
   const entries = [...objects].flatMap(([key, object]) => {
     const name = nameOfKey(prefix, key);
     return name !== undefined && looksLikeSnapshot(name, object.size) ? [{ name, ...object }] : [];
@@ -214,14 +237,12 @@ async function list(
     async (entry) => {
       const { name } = entry;
       const known = recall(entry);
-      const sidecarCame = known?.metadata === undefined && sidecars.has(sidecarKey(settings, name));
+      const sidecarCame = known?.metadata === undefined && hasSidecar(name);
       if (known !== undefined && !sidecarCame) return [known];
       const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
       // Deleted since it was listed.
       if (head === undefined) return [];
-      const sidecar = sidecars.has(sidecarKey(settings, name))
-        ? await readSidecar(s3, name, signal)
-        : undefined;
+      const sidecar = hasSidecar(name) ? await readSidecar(s3, name, signal) : undefined;
       return [toSnapshot(settings, name, head, sidecar)];
     },
     { concurrency: HEADS_AT_ONCE },

@@ -12,11 +12,19 @@ import { scratchDir } from './scratch.ts';
 export const s3Kinds = ['versitygw', 'minio'] as const;
 export type S3Kind = (typeof s3Kinds)[number];
 
+/** Each kind, over plain http and over TLS. */
+export const s3Servers = s3Kinds.flatMap((kind) => [
+  { kind, tls: false },
+  { kind, tls: true },
+]);
+
 const ACCESS_KEY = 'AKIATESTBED';
 const SECRET_KEY = 'test-bed-secret-key';
 
 export interface S3Server extends AsyncDisposable {
   readonly kind: S3Kind;
+  /** Where it keeps its buckets. */
+  readonly dataDir: string;
   readonly url: string;
   /** `host:port` */
   readonly endpoint: string;
@@ -71,6 +79,7 @@ export async function startS3(options: S3Options): Promise<S3Server> {
   const server = await start({ ...options, scratch: scratch.path, data, endpoint, ca, client });
   return {
     kind: options.kind,
+    dataDir: data,
     url,
     endpoint,
     accessKey: ACCESS_KEY,
