@@ -1,10 +1,11 @@
-import { loadS3Secret } from './config/load-s3-secret.ts';
+import { loadS3Secret, type S3FromSecret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { readTokenHash } from './config/token-file.ts';
-import type { Config, S3Settings } from './config/types.ts';
+import type { Config } from './config/types.ts';
 import { asError, SnapshotError, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
+import { createRemoval, type Removal } from './removal.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
 import { type ListResult, listSnapshots } from './snapshot/list-snapshots.ts';
 import type { Clock, SnapshotRecorder, SnapshotStore } from './snapshot/ports.ts';
@@ -30,6 +31,10 @@ export interface SaveWatcher {
 
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
+  /** Of `delete` and `prune`. */
+  readonly removal: Removal;
+  /** What is odd about the settings and does no harm by itself; more may come while S3 is opened. */
+  readonly warnings: readonly Error[];
   /** @throws SnapshotError when no copy came to be, or `aborted` */
   save(watcher: SaveWatcher, signal: AbortSignal): Promise<SaveResult>;
   list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
@@ -58,7 +63,10 @@ export function openApp(config: Config, debug: Tell): App {
   const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
   const remote = remoteStore(config, program, opened, cluster, { warn, debug });
   const source = createEtcdSource(config.etcd, systemClock);
+  const secretRetention = () => remote?.secretRetention();
   return {
+    removal: createRemoval({ config, program, folder, remote, secretRetention, cluster, clock: systemClock }),
+    warnings,
     async save({ onProgress, onStored }, signal) {
       const result = await saveSnapshot(
         {
@@ -96,19 +104,26 @@ function remoteStore(
   opened: AsyncDisposable[],
   cluster: Cluster | undefined,
   tell: { readonly warn: (warning: Error) => void; readonly debug: Tell },
-): RemoteStore | undefined {
+): (RemoteStore & { secretRetention(): number | undefined }) | undefined {
   const { s3: source, nodeName, snapshotDir } = config;
   if (source.kind === 'off') return undefined;
   let settings = source.kind === 'settings' ? source.settings : undefined;
+  let retention: number | undefined;
   const load = async (signal: AbortSignal) => {
     const [{ createS3Store }, found] = await Promise.all([
       import('./stores/s3-store.ts'),
       source.kind === 'settings'
-        ? source.settings
+        ? { settings: source.settings, retention: undefined }
         : settingsFromSecret(source.name, cluster, tell.warn, signal),
     ]);
-    settings = found;
-    const s3 = createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
+    settings = found.settings;
+    retention = found.retention;
+    const s3 = createS3Store(found.settings, {
+      program,
+      nodeName,
+      journalDir: snapshotDir,
+      onDebug: tell.debug,
+    });
     opened.push({ [Symbol.asyncDispose]: async () => s3[Symbol.dispose]() });
     return s3;
   };
@@ -119,6 +134,7 @@ function remoteStore(
       return store;
     },
     location: (name) => (settings === undefined ? undefined : s3Location(settings, name)),
+    secretRetention: () => retention,
   };
 }
 
@@ -127,7 +143,7 @@ async function settingsFromSecret(
   cluster: Cluster | undefined,
   warn: (warning: Error) => void,
   signal: AbortSignal,
-): Promise<S3Settings> {
+): Promise<S3FromSecret> {
   if (cluster === undefined) {
     throw new SnapshotError('usage', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
       why: 'no kubeconfig is given, and this node has none of its own',
@@ -135,9 +151,9 @@ async function settingsFromSecret(
     });
   }
   const [{ createSecretsApi }, client] = await Promise.all([import('./kube/secrets-api.ts'), cluster()]);
-  const { settings, warnings } = await loadS3Secret(createSecretsApi(client), name, signal);
-  warnings.forEach(warn);
-  return settings;
+  const found = await loadS3Secret(createSecretsApi(client), name, signal);
+  found.warnings.forEach(warn);
+  return found;
 }
 
 /** One connection for all that asks; what is wrong with the kubeconfig is told to each of them. */

@@ -7,6 +7,9 @@ export const sections = ['Schedule', 'Snapshot', 'S3', 'etcd', 'Operator', 'Gene
 export const summaries: Readonly<Record<CommandName, string>> = {
   save: 'Take a snapshot of etcd now: on the disk of this node and, if asked, on S3',
   ls: 'List the snapshots on the disk of this node and, if asked, on S3',
+  delete:
+    'Delete snapshots by name, with what belongs to them: on the disk of this node and, if asked, on S3',
+  prune: 'Delete the snapshots that are past retention: on the disk of this node and, if asked, on S3',
   operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
 
@@ -25,6 +28,17 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     'etcd-snapshot ls -o json',
     'etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod',
   ],
+  delete: [
+    'etcd-snapshot delete on-demand-server-1-1730308816',
+    '# there and on S3',
+    'etcd-snapshot delete --s3 --s3-bucket=backups --s3-folder=prod on-demand-server-1-1730308816.zip',
+  ],
+  prune: [
+    '# of those made with save, 5 stay',
+    'etcd-snapshot prune',
+    'etcd-snapshot prune --snapshot-retention=10 --dry-run',
+    'etcd-snapshot prune --name=etcd-snapshot --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
   operator: [
     'etcd-snapshot operator --s3 --s3-config-secret=k3s-etcd-snapshot-s3-config',
     "etcd-snapshot operator --snapshot-schedule-cron='0 */6 * * *' --snapshot-retention=10",
@@ -42,10 +56,9 @@ export function overview(): string {
 Usage: etcd-snapshot <command> [flags]
 
 Commands:
-  save      ${summaries.save}
-  ls        ${summaries.ls}
-  operator  ${summaries.operator}
-  help      Show the help of a command
+${Object.entries(summaries)
+  .map(([command, summary]) => `  ${command.padEnd(8)}  ${summary}\n`)
+  .join('')}  help      Show the help of a command
 
 Examples:
   etcd-snapshot save
@@ -67,13 +80,18 @@ export function helpOf(command: CommandName): string {
   });
   return `${summaries[command]}.
 
-Usage: etcd-snapshot ${command} [flags]${alsoCalled(command)}
+Usage: etcd-snapshot ${command} ${operandsOf(command)}[flags]${alsoCalled(command)}
 
 Examples:
 ${examples[command].map((example) => `  ${example}\n`).join('')}
 ${parts.join('')}Flags of the sections Schedule, Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …
 
 ${exitCodeText}`;
+}
+
+/** What stands behind a command besides flags. */
+export function operandsOf(command: CommandName): string {
+  return command === 'delete' ? 'NAME… ' : '';
 }
 
 function alsoCalled(command: CommandName): string {

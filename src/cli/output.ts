@@ -20,7 +20,7 @@ export function formatSnapshots(
 }
 
 function table(snapshots: readonly Snapshot[]): string {
-  const rows = [
+  return columns([
     ['Name', 'Location', 'Size', 'Created'],
     ...snapshots.map((snapshot) => [
       printable(snapshot.name),
@@ -28,11 +28,18 @@ function table(snapshots: readonly Snapshot[]): string {
       String(snapshot.size),
       rfc3339(snapshot.createdAt),
     ]),
-  ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' ')}\n`)
-    .join('');
+  ]);
+}
+
+/** Left-aligned columns with a space between; the last one is not filled up. */
+export function columns(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
+  }
+  const line = (row: readonly string[]) =>
+    row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join(' ');
+  return rows.map((row) => `${line(row)}\n`).join('');
 }
 
 /** In local time with its offset, `Z` where that is none. */

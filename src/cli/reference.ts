@@ -3,7 +3,7 @@ import { commandWords, options } from '../config/options.ts';
 import { s3SecretKeys } from '../config/s3-options.ts';
 import { CA_NAME_KEY } from '../config/s3-secret.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
-import { examples, sections, summaries } from './help.ts';
+import { examples, operandsOf, sections, summaries } from './help.ts';
 
 /** The content of `docs/cli.md`, in Markdown, from the same tables as the help. */
 export function cliReference(): string {
@@ -56,7 +56,7 @@ function commandPart(name: CommandName): string {
   });
   return `## ${name}
 
-${summaries[name]}.${also}
+${summaries[name]}.${also}${operandsOf(name) === '' ? '' : ` Usage: \`etcd-snapshot ${name} ${operandsOf(name)}[flags]\`.`}
 
 \`\`\`sh
 ${examples[name].join('\n')}

@@ -7,6 +7,8 @@ import type { CommandName } from '../config/option.ts';
 import { commandWords } from '../config/options.ts';
 import { resolveConfig, usage } from '../config/resolve.ts';
 import type { Config } from '../config/types.ts';
+import { asError } from '../errors.ts';
+import { markTold } from './error-text.ts';
 import { helpOf, overview } from './help.ts';
 
 type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
@@ -25,15 +27,20 @@ type Command = (config: Config, terminal: Terminal, signal: AbortSignal) => Prom
 const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   save: async () => (await import('./save.ts')).save,
   ls: async () => (await import('./list.ts')).list,
+  delete: async () => (await import('./delete.ts')).deleteByName,
+  prune: async () => (await import('./prune.ts')).prune,
   operator: async () => (await import('./operator.ts')).operator,
 };
 
-const SEE_HELP = 'write save, ls or operator; --help tells more';
+const SEE_HELP = `write one of ${Object.keys(commands).join(', ')}; --help tells more`;
 
 /** @throws SnapshotError `usage`, and whatever the command throws */
 export async function run(argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const flags = parseFlags(argv);
-  const [word, topic] = flags.words;
+  const parsed = parseFlags(argv);
+  // `k3s etcd-snapshot save` with `k3s` replaced by this program, and nothing else.
+  const words = parsed.words[0] === 'etcd-snapshot' ? parsed.words.slice(1) : parsed.words;
+  const flags = { ...parsed, words };
+  const [word, topic] = words;
   const show = (text: string): number => {
     terminal.stdout.write(text);
     return 0;
@@ -59,7 +66,17 @@ export async function run(argv: readonly string[], terminal: Terminal, signal: A
     cwd: process.cwd(),
     exists: existsSync,
   });
-  return (await commands[command]())(config, terminal, signal);
+  try {
+    return await (await commands[command]())(config, terminal, signal);
+  } catch (thrown) {
+    const error = asError(thrown);
+    if (config.progress === 'json') {
+      const { openMessages } = await import('./messages.ts');
+      openMessages(config, terminal).fail([error]);
+      markTold(error);
+    }
+    throw error;
+  }
 }
 
 function commandOf(word: string | undefined): CommandName | undefined {

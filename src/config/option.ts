@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls' | 'operator';
+export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'operator';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
@@ -68,6 +68,9 @@ export type OptionKey =
   | 'listenAddress'
   | 'gracePeriod'
   | 'output'
+  | 'dryRun'
+  | 'quiet'
+  | 'progress'
   | 'debug';
 
 /** How problems speak of settings: by flag, or by the key of a Secret. */

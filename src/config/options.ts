@@ -2,7 +2,8 @@ import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'operator'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -16,7 +17,7 @@ export const options: readonly Option[] = [
     default: 'on-demand; etcd-snapshot for the operator',
     help: 'Base name; the file is called <name>-<node>-<unix seconds>',
     section: 'Snapshot',
-    commands: saving,
+    commands: ['save', 'prune', 'operator'],
   },
   {
     key: 'dir',
@@ -36,6 +37,16 @@ export const options: readonly Option[] = [
     help: 'Write a .zip',
     section: 'Snapshot',
     commands: saving,
+  },
+  {
+    key: 'retention',
+    flag: 'snapshot-retention',
+    alias: 'etcd-snapshot-retention',
+    type: 'count',
+    default: '5',
+    help: 'How many snapshots of that base name stay on the disk of this node; 0: all',
+    section: 'Snapshot',
+    commands: ['prune', 'operator'],
   },
   ...s3Options,
   {
@@ -123,6 +134,33 @@ export const options: readonly Option[] = [
     section: 'General',
     commands: ['ls'],
   },
+  {
+    key: 'dryRun',
+    flag: 'dry-run',
+    type: 'boolean',
+    help: 'Only say what would go, and why',
+    section: 'General',
+    commands: ['prune'],
+  },
+  {
+    key: 'quiet',
+    flag: 'quiet',
+    short: 'q',
+    type: 'boolean',
+    help: 'Only warnings and errors: no progress, nothing of what went well',
+    section: 'General',
+    commands: byHand,
+  },
+  {
+    key: 'progress',
+    flag: 'progress',
+    type: 'choice',
+    choices: ['auto', 'json', 'none'],
+    default: 'auto',
+    help: 'auto: a bar on a terminal; json: messages and progress on stderr as a JSON object per line; none: no bar',
+    section: 'General',
+    commands: byHand,
+  },
   { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: every },
 ];
 
@@ -132,6 +170,8 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   ls: 'ls',
   list: 'ls',
   l: 'ls',
+  delete: 'delete',
+  prune: 'prune',
   operator: 'operator',
 };
 

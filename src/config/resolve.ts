@@ -4,12 +4,12 @@ import { buildSnapshotName, nameProblem } from '../snapshot/naming.ts';
 import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
-import { operatorSettings } from './operator-settings.ts';
+import { operatorSettings, retentionOf } from './operator-settings.ts';
 import type { CommandName } from './option.ts';
 import { options } from './options.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
-import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
+import type { Config, Distribution, EtcdSettings, OutputFormat, ProgressFormat } from './types.ts';
 
 /** What the resolution knows of the machine; passed in, so that it can be tested without one. */
 export interface Surroundings {
@@ -22,6 +22,7 @@ export interface Surroundings {
 
 const distributions: readonly Distribution[] = ['k3s', 'rke2', 'kubeadm', 'custom'];
 const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
+const progressFormats: readonly ProgressFormat[] = ['auto', 'json', 'none'];
 
 /**
  * Flags over environment over defaults, checked as a whole.
@@ -30,19 +31,17 @@ const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
 export function resolveConfig(command: CommandName, flags: ParsedFlags, around: Surroundings): Config {
   const problems: Problem[] = [...flags.problems];
   const given = withEnvironment(command, flags.given, around, problems);
-  // One set of flags may stand before every command: what only `save` needs does not disturb the others.
+  // One set of flags may stand before every command: what only `save` needs does not disturb the others, nor does what
+  // k3s calls the snapshot options of its server.
   for (const option of options) {
-    const fits = option.commands.includes(command) || option.commands.includes('save');
+    const fits =
+      option.commands.includes(command) || option.commands.includes('save') || option.alias !== undefined;
     if (flags.given[option.key] !== undefined && !fits) {
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
-  // The words themselves are not shown: one may be a key that lost its flag.
-  const excess = flags.words.length - 1;
-  if (excess > 0) {
-    const words = excess === 1 ? 'one word is' : `${excess} words are`;
-    problems.push({ what: `${command} takes only flags, and ${words} too many`, cure: 'write --flag=value' });
-  }
+  const names = flags.words.slice(1);
+  checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
   const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
   const paths = pathsOf(distribution, given.dataDir);
@@ -75,10 +74,39 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
     output: oneOf('output', outputs, given.output, 'table', problems),
+    retention: retentionOf(given),
+    names,
+    dryRun: isTrue(given.dryRun),
+    quiet: isTrue(given.quiet),
+    progress: oneOf('progress', progressFormats, given.progress?.toLowerCase(), 'auto', problems),
     debug: isTrue(given.debug),
   };
   if (problems.length > 0) throw usage(problems);
   return config;
+}
+
+/** Arguments that are no flags: names for `delete`, a mistake for all others. */
+function checkWords(command: CommandName, words: readonly string[], problems: Problem[]): void {
+  if (command === 'delete') {
+    if (words.length === 0) {
+      problems.push({
+        what: 'no snapshot is named that is to be deleted',
+        cure: 'write etcd-snapshot delete NAME…; etcd-snapshot ls shows the names',
+      });
+    }
+    for (const word of words) {
+      const why = nameProblem(word);
+      if (why === undefined) continue;
+      const cure =
+        'give the name alone, as etcd-snapshot ls shows it; no path leads out of the snapshot folder';
+      problems.push({ what: `${shown(word)} is no name of a snapshot: ${why}`, cure });
+    }
+    return;
+  }
+  if (words.length === 0) return;
+  // The words themselves are not shown: one may be a key that lost its flag.
+  const many = words.length === 1 ? 'one word is' : `${words.length} words are`;
+  problems.push({ what: `${command} takes only flags, and ${many} too many`, cure: 'write --flag=value' });
 }
 
 /** A pod speaks through its ServiceAccount, also where it can see the node's own kubeconfig. */

@@ -123,5 +123,14 @@ export interface Config {
   /** Undefined for every other command. */
   readonly operator: OperatorSettings | undefined;
   readonly output: OutputFormat;
+  /** Snapshots that stay on the disk of this node when it is pruned; below 1: all. */
+  readonly retention: number;
+  /** The arguments that are no flags: names of snapshots to delete. */
+  readonly names: readonly string[];
+  readonly dryRun: boolean;
+  readonly quiet: boolean;
+  readonly progress: ProgressFormat;
   readonly debug: boolean;
 }
+
+export type ProgressFormat = 'auto' | 'json' | 'none';
