@@ -53,7 +53,7 @@ export function openApp(config: Config, debug: Tell): App {
     isDefaultDir: config.snapshotDirIsDefault,
     nodeName: config.nodeName,
   });
-  const warnings: Error[] = [];
+  const warnings: Error[] = [...config.warnings];
   const warn = (warning: Error) => {
     warnings.push(warning);
   };

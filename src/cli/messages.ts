@@ -17,11 +17,15 @@ export interface Messages {
 /** Those of k3s. */
 const COLOURS = { DEBU: 'gray', INFO: 'cyan', WARN: 'yellow', ERRO: 'red' } as const;
 
+/** Begins with what is to be known of the settings. */
 export function openMessages(config: Config, terminal: Terminal): Messages {
-  return config.progress === 'json' ? forPrograms(config, terminal) : forPeople(config, terminal);
+  const messages = config.progress === 'json' ? forPrograms(config, terminal) : forPeople(config, terminal);
+  if (config.skippedKeys !== undefined) messages.logger.info({}, printable(config.skippedKeys));
+  return messages;
 }
 
-function forPrograms({ debug, quiet }: Config, { stderr }: Terminal): Messages {
+/** Every line is a JSON object. */
+export function forPrograms({ debug, quiet }: Config, { stderr }: Terminal): Messages {
   const write = (line: string) => stderr.write(line);
   const logger = createJsonLogger(write, { debug, quiet });
   return {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { closest, distance } from 'fastest-levenshtein';
+import { readConfigFiles } from '../config/config-file.ts';
 import { parseFlags } from '../config/flags.ts';
 import type { CommandName } from '../config/option.ts';
 import { commandWords } from '../config/options.ts';
@@ -60,19 +61,16 @@ export async function run(argv: readonly string[], terminal: Terminal, signal: A
     throw usage([problem, ...flags.problems]);
   }
   if (flags.help) return show(helpOf(command));
-  const config = resolveConfig(command, flags, {
-    env: terminal.env,
-    hostname: hostname(),
-    cwd: process.cwd(),
-    exists: existsSync,
-  });
+  const around = { env: terminal.env, hostname: hostname(), cwd: process.cwd(), exists: existsSync };
+  const file = await readConfigFiles(command, flags.given, around);
+  const config = resolveConfig(command, flags, around, file);
   try {
     return await (await commands[command]())(config, terminal, signal);
   } catch (thrown) {
     const error = asError(thrown);
     if (config.progress === 'json') {
-      const { openMessages } = await import('./messages.ts');
-      openMessages(config, terminal).fail([error]);
+      const { forPrograms } = await import('./messages.ts');
+      forPrograms(config, terminal).fail([error]);
       markTold(error);
     }
     throw error;

@@ -78,7 +78,9 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
       const problem = valueProblem(option, token.rawName, value);
       const earlier = spelledBy.get(option.key);
       if (problem !== undefined) problems.push(problem);
-      else if (earlier !== undefined && earlier !== token.rawName && given[option.key] !== value) {
+      else if (option.type === 'list' && earlier !== undefined && value !== undefined) {
+        given[option.key] = `${given[option.key] ?? ''},${value}`;
+      } else if (earlier !== undefined && earlier !== token.rawName && given[option.key] !== value) {
         problems.push({
           what: `${earlier} and ${token.rawName} are the same setting with different values`,
           cure: 'give one of them',

@@ -69,6 +69,8 @@ export type OptionKey =
   | 'gracePeriod'
   | 'output'
   | 'dryRun'
+  | 'allNodes'
+  | 'config'
   | 'quiet'
   | 'progress'
   | 'debug';

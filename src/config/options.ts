@@ -86,6 +86,18 @@ export const options: readonly Option[] = [
     commands: saving,
   },
   {
+    key: 'config',
+    flag: 'config',
+    short: 'c',
+    env: ['K3S_CONFIG_FILE', 'RKE2_CONFIG_FILE'],
+    type: 'string',
+    default:
+      '/etc/rancher/k3s/config.yaml (rke2: /etc/rancher/rke2/config.yaml, others: /etc/etcd-snapshot/config.yaml)',
+    help: 'Settings in YAML, and those of <file>.d/*.yaml behind it; the variable beats the flag, as in K3s',
+    section: 'General',
+    commands: every,
+  },
+  {
     key: 'distribution',
     flag: 'distribution',
     type: 'string',
@@ -131,6 +143,14 @@ export const options: readonly Option[] = [
     type: 'string',
     default: 'table',
     help: 'table, json or yaml',
+    section: 'General',
+    commands: ['ls'],
+  },
+  {
+    key: 'allNodes',
+    flag: 'all-nodes',
+    type: 'boolean',
+    help: 'The snapshots of all nodes and of S3, as the records in the cluster tell of them',
     section: 'General',
     commands: ['ls'],
   },

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { SnapshotError } from '../errors.ts';
 import { buildSnapshotName, nameProblem } from '../snapshot/naming.ts';
+import { type FileSettings, noFile } from './config-file.ts';
 import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
@@ -25,12 +26,17 @@ const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
 const progressFormats: readonly ProgressFormat[] = ['auto', 'json', 'none'];
 
 /**
- * Flags over environment over defaults, checked as a whole.
+ * Flags over config files over environment over defaults, checked as a whole.
  * @throws SnapshotError `usage` whose `why` lists every problem, a line each
  */
-export function resolveConfig(command: CommandName, flags: ParsedFlags, around: Surroundings): Config {
-  const problems: Problem[] = [...flags.problems];
-  const given = withEnvironment(command, flags.given, around, problems);
+export function resolveConfig(
+  command: CommandName,
+  flags: ParsedFlags,
+  around: Surroundings,
+  file: FileSettings = noFile,
+): Config {
+  const problems: Problem[] = [...flags.problems, ...file.problems];
+  const given = layered(command, flags.given, file.given, around, problems);
   // One set of flags may stand before every command: what only `save` needs does not disturb the others, nor does what
   // k3s calls the snapshot options of its server.
   for (const option of options) {
@@ -68,7 +74,7 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
     snapshotName,
     compress,
     etcd: etcdSettings(given, paths, problems),
-    s3: resolveS3(given, flags.given, problems),
+    s3: resolveS3(given, { flags: flags.given, file: file.sources }, problems),
     s3Retention: s3RetentionOf(given),
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
@@ -77,6 +83,9 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
     retention: retentionOf(given),
     names,
     dryRun: isTrue(given.dryRun),
+    allNodes: isTrue(given.allNodes),
+    skippedKeys: file.skipped,
+    warnings: file.warnings,
     quiet: isTrue(given.quiet),
     progress: oneOf('progress', progressFormats, given.progress?.toLowerCase(), 'auto', problems),
     debug: isTrue(given.debug),
@@ -133,7 +142,13 @@ function sentence(cure: string): string {
 }
 
 /** An empty value counts as none, so that a script may pass an unset variable; only a name is never guessed. */
-function withEnvironment(command: string, flags: Given, around: Surroundings, problems: Problem[]): Given {
+function layered(
+  command: CommandName,
+  flags: Given,
+  file: Given,
+  around: Surroundings,
+  problems: Problem[],
+): Given {
   const given: Given = {};
   for (const option of options) {
     const flag = flags[option.key];
@@ -141,7 +156,12 @@ function withEnvironment(command: string, flags: Given, around: Surroundings, pr
       given[option.key] = flag;
       continue;
     }
-    if (!option.commands.some((one) => one === command)) continue;
+    if (!option.commands.includes(command)) continue;
+    const inFile = file[option.key];
+    if (inFile !== undefined) {
+      given[option.key] = inFile;
+      continue;
+    }
     const name = option.env?.find((variable) => (around.env[variable] ?? '') !== '');
     const value = name === undefined ? undefined : around.env[name];
     if (name === undefined || value === undefined) continue;

@@ -128,6 +128,12 @@ export interface Config {
   /** The arguments that are no flags: names of snapshots to delete. */
   readonly names: readonly string[];
   readonly dryRun: boolean;
+  /** List what the records in the cluster tell of, instead of looking into folder and bucket. */
+  readonly allNodes: boolean;
+  /** Keys of config files that are no settings of ours, in a sentence. */
+  readonly skippedKeys: string | undefined;
+  /** What is odd about the settings and does no harm by itself. */
+  readonly warnings: readonly Error[];
   readonly quiet: boolean;
   readonly progress: ProgressFormat;
   readonly debug: boolean;
