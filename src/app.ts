@@ -2,6 +2,7 @@ import { loadS3Secret, type S3FromSecret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { readTokenHash } from './config/token-file.ts';
 import type { Config } from './config/types.ts';
+import type { ETCDSnapshotFile } from './crds/etcd-snapshot-file.ts';
 import { asError, SnapshotError, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
@@ -38,6 +39,8 @@ export interface App extends AsyncDisposable {
   /** @throws SnapshotError when no copy came to be, or `aborted` */
   save(watcher: SaveWatcher, signal: AbortSignal): Promise<SaveResult>;
   list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
+  /** Every record in the cluster, whichever node keeps the copy. @throws SnapshotError */
+  records(signal: AbortSignal): Promise<readonly ETCDSnapshotFile[]>;
 }
 
 const systemClock: Clock = { now: () => new Date() };
@@ -90,6 +93,14 @@ export function openApp(config: Config, debug: Tell): App {
     async list(signal) {
       const s3 = remote === undefined ? [] : [() => remote.open(signal)];
       return { ...(await listSnapshots([async () => folder, ...s3], signal)), warnings };
+    },
+    async records(signal) {
+      if (cluster === undefined) throw noKubeconfig('The records of the cluster cannot be listed');
+      const [{ readAllRecords }, client] = await Promise.all([
+        import('./controllers/snapshot-records.ts'),
+        cluster(),
+      ]);
+      return readAllRecords(client, signal);
     },
     async [Symbol.asyncDispose]() {
       source.close();
@@ -145,15 +156,20 @@ async function settingsFromSecret(
   signal: AbortSignal,
 ): Promise<S3FromSecret> {
   if (cluster === undefined) {
-    throw new SnapshotError('usage', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
-      why: 'no kubeconfig is given, and this node has none of its own',
-      hint: 'Name one with --kubeconfig, or give the settings of S3 as flags.',
-    });
+    const what = `The settings of S3 cannot be read from Secret kube-system/${name}`;
+    throw noKubeconfig(what, ', or give the settings of S3 as flags');
   }
   const [{ createSecretsApi }, client] = await Promise.all([import('./kube/secrets-api.ts'), cluster()]);
   const found = await loadS3Secret(createSecretsApi(client), name, signal);
   found.warnings.forEach(warn);
   return found;
+}
+
+function noKubeconfig(what: string, orElse = ''): SnapshotError {
+  return new SnapshotError('usage', what, {
+    why: 'no kubeconfig is given, and this node has none of its own',
+    hint: `Name one with --kubeconfig${orElse}.`,
+  });
 }
 
 /** One connection for all that asks; what is wrong with the kubeconfig is told to each of them. */

@@ -29,9 +29,7 @@ export interface SnapshotRecordsOptions {
 export interface SnapshotRecords {
   /** UID of kube-system. */
   readonly clusterId: string;
-  /** The records as they were read, and as the API server gives them. */
-  readonly files: readonly ETCDSnapshotFile[];
-  /** The record of the snapshot of that name in that place on which somebody has put a hold. */
+  /** The record, of the snapshot of that name in that place, on which somebody has put a hold. */
   holder(name: string, place: StorePlace): ETCDSnapshotFile | undefined;
   /**
    * Lets the records of a snapshot go whose data are gone; one that somebody applied only notes that they are. No record,
@@ -50,7 +48,10 @@ export async function readSnapshotRecords(
   const { program, nodeName, finalizer, clock } = options;
   const api = createSnapshotFilesApi(client);
   const writer = createRecordWriter({ files: api, program, finalizer, clock, events: { emit: () => {} } });
-  const [clusterId, files] = await Promise.all([clusterIdOf(client, signal), readAll(api, signal)]);
+  const [clusterId, files] = await Promise.all([
+    clusterIdOf(client, signal),
+    readAllRecords(client, signal).catch(unlessUndefined),
+  ]);
   if (clusterId === undefined) throw new SnapshotError('protocol', NO_ID);
   const recordsOf = (name: string, place: StorePlace) =>
     files.filter(
@@ -83,7 +84,6 @@ export async function readSnapshotRecords(
   };
   return {
     clusterId,
-    files,
     holder: (name, place) => recordsOf(name, place).find((file) => isHeld(file, recordKeys(program))),
     async forget(name, place, signal) {
       const records = recordsOf(name, place);
@@ -93,17 +93,24 @@ export async function readSnapshotRecords(
   };
 }
 
-async function readAll(
-  api: ReturnType<typeof createSnapshotFilesApi>,
+/** A cluster without the definition of the records has none. */
+function unlessUndefined(error: unknown): readonly ETCDSnapshotFile[] {
+  if (isSnapshotError(error, 'not-found')) return [];
+  throw error;
+}
+
+/** All records, without what the API server notes about who wrote them. @throws SnapshotError as `KubeClient.request` */
+export async function readAllRecords(
+  client: Pick<KubeClient, 'request'>,
   signal: AbortSignal,
 ): Promise<readonly ETCDSnapshotFile[]> {
+  const api = createSnapshotFilesApi(client);
   for (let attempt = 1; ; attempt += 1) {
     try {
       const files: ETCDSnapshotFile[] = [];
-      for await (const file of api.list({}, signal)) files.push(file);
+      for await (const file of api.list({}, signal)) files.push(toInventoryRecord(file, 0).file);
       return files;
     } catch (error) {
-      if (isSnapshotError(error, 'not-found')) return [];
       // A listing of many pages may grow too old to go on with.
       if (!isSnapshotError(error, 'conflict') || attempt === ATTEMPTS) throw error;
     }
