@@ -13,6 +13,13 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
 
+/** Commands that touch neither etcd nor a snapshot. */
+export const helpers = {
+  help: 'Show the help of a command',
+  completion: 'Write the completion script for bash, zsh or fish',
+  man: 'Write the manual page',
+} as const;
+
 export const examples: Readonly<Record<CommandName, readonly string[]>> = {
   save: [
     'etcd-snapshot save',
@@ -57,9 +64,10 @@ Usage: etcd-snapshot <command> [flags]
 
 Commands:
 ${Object.entries(summaries)
-  .map(([command, summary]) => `  ${command.padEnd(8)}  ${summary}\n`)
-  .join('')}  help      Show the help of a command
-
+  .map(([command, summary]) => `  ${command.padEnd(10)}  ${summary}\n`)
+  .join('')}${Object.entries(helpers)
+  .map(([command, summary]) => `  ${command.padEnd(10)}  ${summary}\n`)
+  .join('')}
 Examples:
   etcd-snapshot save
   etcd-snapshot save --s3 --s3-bucket=backups --s3-folder=prod
@@ -101,16 +109,20 @@ function alsoCalled(command: CommandName): string {
   return aliases.length === 0 ? '' : `\nAlso:  ${aliases.join(', ')}`;
 }
 
-function left(option: Option): string {
-  const value = {
+/** What stands behind a flag for its value; empty for none. */
+export function valueWord(option: Option): string {
+  return {
     boolean: '',
     choice: ` <${option.choices?.join('|') ?? 'word'}>`,
     count: ' <number>',
     duration: ' <time>',
     list: ' <text>,…',
-    string: ' <text>',
+    string: option.path === undefined ? ' <text>' : ` <${option.path}>`,
   }[option.type];
-  return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${value}`;
+}
+
+function left(option: Option): string {
+  return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${valueWord(option)}`;
 }
 
 function line(option: Option, width: number): string {

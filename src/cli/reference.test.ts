@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { commandWords, options } from '../config/options.ts';
+import { completionFor } from './completion.ts';
 import { helpOf, overview } from './help.ts';
+import { manPage } from './man-page.ts';
 import { cliReference } from './reference.ts';
 
 const commands = [...new Set(Object.values(commandWords))];
@@ -11,10 +13,21 @@ describe('cliReference', () => {
     expect(readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8')).toBe(cliReference());
   });
 
-  it.each(options.map((option) => option.flag))('tells of --%s, and so does the help', (flag) => {
-    expect(cliReference()).toContain(`\`--${flag}\``);
-    expect(commands.map(helpOf).join('')).toMatch(new RegExp(`--${flag}\\b`));
+  it('has a manual page beside it', () => {
+    expect(readFileSync(new URL('../../docs/etcd-snapshot.1', import.meta.url), 'utf8')).toBe(manPage());
   });
+
+  it.each(options.map((option) => option.flag))(
+    'tells of --%s, and so do help, manual and completion',
+    (flag) => {
+      expect(manPage()).toContain(`\\-\\-${flag.replaceAll('-', '\\-')}`);
+      expect(completionFor('bash')).toMatch(new RegExp(`--${flag}\\b`));
+      expect(completionFor('zsh')).toContain(`--${flag}`);
+      expect(completionFor('fish')).toContain(`-l ${flag} `);
+      expect(cliReference()).toContain(`\`--${flag}\``);
+      expect(commands.map(helpOf).join('')).toMatch(new RegExp(`--${flag}\\b`));
+    },
+  );
 });
 
 describe('help', () => {

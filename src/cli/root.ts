@@ -10,7 +10,7 @@ import { resolveConfig, usage } from '../config/resolve.ts';
 import type { Config } from '../config/types.ts';
 import { asError } from '../errors.ts';
 import { markTold } from './error-text.ts';
-import { helpOf, overview } from './help.ts';
+import { helpers, helpOf, overview } from './help.ts';
 
 type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
 
@@ -48,10 +48,12 @@ export async function run(argv: readonly string[], terminal: Terminal, signal: A
   };
   if (flags.version) return show(`etcd-snapshot ${version()} (Node ${process.version})\n`);
   if (argv.length === 0 || (word === undefined && flags.help)) return show(overview());
-  if (word === 'help') {
+  if (word === 'help' || (flags.help && word !== undefined && Object.hasOwn(helpers, word))) {
     const named = commandOf(topic);
     return show(named === undefined ? overview() : helpOf(named));
   }
+  if (word === 'man') return show((await import('./man-page.ts')).manPage());
+  if (word === 'completion') return show((await import('./completion.ts')).completionFor(topic));
   const command = commandOf(word);
   if (command === undefined) {
     const problem =

@@ -49,7 +49,8 @@ export async function readConfigFiles(
 ): Promise<FileSettings> {
   const variable = PATH_VARIABLES.find((name) => (around.env[name] ?? '') !== '');
   const named = variable === undefined ? flags.config || undefined : around.env[variable];
-  const path = named ?? configPathOf(flags.distribution, flags.dataDir, (one) => around.exists(one));
+  const path =
+    named ?? configPathOf(flags.distribution?.toLowerCase(), flags.dataDir, (one) => around.exists(one));
   const source = variable ?? '--config';
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) {
     // Only the server of it: there may be a password before it, or a token behind.

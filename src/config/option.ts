@@ -14,6 +14,8 @@ export interface Option {
   readonly type: 'string' | 'boolean' | 'duration' | 'list' | 'count' | 'choice';
   /** What a `choice` may be, in any case of letters. */
   readonly choices?: readonly string[];
+  /** What shells complete the value with. */
+  readonly path?: 'file' | 'folder';
   /** Shown in the help. */
   readonly default?: string;
   /** Never shown in a message. */

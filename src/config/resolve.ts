@@ -49,7 +49,13 @@ export function resolveConfig(
   const names = flags.words.slice(1);
   checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
-  const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
+  const distribution = oneOf(
+    'distribution',
+    distributions,
+    given.distribution?.toLowerCase(),
+    detected,
+    problems,
+  );
   const paths = pathsOf(distribution, given.dataDir);
   const nodeName = given.nodeName ?? around.hostname.toLowerCase();
   const snapshotName = given.name ?? (command === 'operator' ? 'etcd-snapshot' : 'on-demand');
@@ -79,7 +85,7 @@ export function resolveConfig(
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
-    output: oneOf('output', outputs, given.output, 'table', problems),
+    output: oneOf('output', outputs, given.output?.toLowerCase(), 'table', problems),
     retention: retentionOf(given),
     names,
     dryRun: isTrue(given.dryRun),

@@ -17,6 +17,7 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-endpoint-ca', 's3EndpointCA', {
     type: 'string',
+    path: 'file',
     help: 'CA of the S3 server: files or base64 of PEM, separated by spaces',
   }),
   s3('s3-skip-ssl-verify', 's3SkipSSLVerify', {
