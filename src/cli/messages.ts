@@ -17,15 +17,17 @@ export interface Messages {
 /** Those of k3s. */
 const COLOURS = { DEBU: 'gray', INFO: 'cyan', WARN: 'yellow', ERRO: 'red' } as const;
 
+type Wishes = Pick<Config, 'debug' | 'quiet' | 'progress' | 'skippedKeys'>;
+
 /** Begins with what is to be known of the settings. */
-export function openMessages(config: Config, terminal: Terminal): Messages {
+export function openMessages(config: Wishes, terminal: Terminal): Messages {
   const messages = config.progress === 'json' ? forPrograms(config, terminal) : forPeople(config, terminal);
   if (config.skippedKeys !== undefined) messages.logger.info({}, printable(config.skippedKeys));
   return messages;
 }
 
 /** Every line is a JSON object. */
-export function forPrograms({ debug, quiet }: Config, { stderr }: Terminal): Messages {
+export function forPrograms({ debug, quiet }: Wishes, { stderr }: Terminal): Messages {
   const write = (line: string) => stderr.write(line);
   const logger = createJsonLogger(write, { debug, quiet });
   return {
@@ -40,7 +42,7 @@ export function forPrograms({ debug, quiet }: Config, { stderr }: Terminal): Mes
   };
 }
 
-function forPeople({ debug, quiet, progress }: Config, terminal: Terminal): Messages {
+function forPeople({ debug, quiet, progress }: Wishes, terminal: Terminal): Messages {
   const { stderr, env } = terminal;
   const logger = createLogger((line) => stderr.write(line), {
     debug,
