@@ -165,7 +165,7 @@ class Merged {
  * command line knows neither key.
  */
 function isMeant(option: Option, key: string, command: CommandName): boolean {
-  if (key === 'etcd-disable-snapshots' || option.key === 'config') return false;
+  if (key === 'etcd-disable-snapshots' || option.key === 'config' || option.idle !== undefined) return false;
   if (key === 'etcd-snapshot-name' && command !== 'operator') return false;
   return option.commands.includes(command);
 }

@@ -16,6 +16,8 @@ export interface Option {
   readonly choices?: readonly string[];
   /** What shells complete the value with. */
   readonly path?: 'file' | 'folder';
+  /** Why it does nothing; on the command line that is worth a warning. */
+  readonly idle?: string;
   /** Shown in the help. */
   readonly default?: string;
   /** Never shown in a message. */
@@ -73,6 +75,10 @@ export type OptionKey =
   | 'dryRun'
   | 'allNodes'
   | 'config'
+  | 'etcdServer'
+  | 'etcdToken'
+  | 'logFile'
+  | 'alsoLogToStderr'
   | 'quiet'
   | 'progress'
   | 'debug';

@@ -1,3 +1,4 @@
+import { k3sOptions } from './k3s-options.ts';
 import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
 import { s3Options } from './s3-options.ts';
@@ -191,6 +192,7 @@ export const options: readonly Option[] = [
     commands: byHand,
   },
   { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: every },
+  ...k3sOptions,
 ];
 
 /** What may be written for a command. */

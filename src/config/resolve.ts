@@ -91,7 +91,7 @@ export function resolveConfig(
     dryRun: isTrue(given.dryRun),
     allNodes: isTrue(given.allNodes),
     skippedKeys: file.skipped,
-    warnings: file.warnings,
+    warnings: [...file.warnings, ...idleFlags(flags.given)],
     quiet: isTrue(given.quiet),
     progress: oneOf('progress', progressFormats, given.progress?.toLowerCase(), 'auto', problems),
     debug: isTrue(given.debug),
@@ -122,6 +122,18 @@ function checkWords(command: CommandName, words: readonly string[], problems: Pr
   // The words themselves are not shown: one may be a key that lost its flag.
   const many = words.length === 1 ? 'one word is' : `${words.length} words are`;
   problems.push({ what: `${command} takes only flags, and ${many} too many`, cure: 'write --flag=value' });
+}
+
+/** Nobody should believe that a flag led elsewhere when it did nothing. */
+function idleFlags(flags: Given): SnapshotError[] {
+  const idle = options.filter((option) => option.idle !== undefined && flags[option.key] !== undefined);
+  return idle.map(({ flag, idle: why }) => {
+    const hint = 'Leave it out.';
+    return new SnapshotError('usage', `--${flag} does nothing here`, {
+      ...(why === undefined ? {} : { why }),
+      hint,
+    });
+  });
 }
 
 /** A pod speaks through its ServiceAccount, also where it can see the node's own kubeconfig. */
