@@ -13,7 +13,8 @@ export async function deleteByName(config: Config, terminal: Terminal, signal: A
   for (const { name, store } of deleted) logger.info({ store }, `Snapshot ${name} deleted.`);
   warn([...app.warnings, ...warnings]);
   for (const name of notFound) warn([missing(name, config)]);
-  fail(failures.filter(({ error }) => error.code !== 'aborted').map(({ error }) => error));
+  // Trouble with a store as a whole is the same for every name.
+  fail([...new Set(failures.map(({ error }) => error))].filter(({ code }) => code !== 'aborted'));
   if (signal.aborted) throw abortError(signal);
   return failures.length + notFound.length === 0 ? exitCodes.done : exitCodes.failed;
 }

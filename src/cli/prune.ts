@@ -1,5 +1,5 @@
 import type { Config } from '../config/types.ts';
-import { abortError } from '../errors.ts';
+import { abortError, isSnapshotError } from '../errors.ts';
 import type { StorePrune } from '../removal.ts';
 import type { RetentionDecision } from '../snapshot/retention.ts';
 import { locationUrl } from '../snapshot/snapshot.ts';
@@ -30,7 +30,7 @@ export async function prune(config: Config, terminal: Terminal, signal: AbortSig
   }
   warn([...app.warnings, ...warnings]);
   const errors = stores.flatMap((store) => store.failures.map(({ error }) => error));
-  fail([...failures, ...errors.filter(({ code }) => code !== 'aborted')]);
+  fail([...failures, ...errors].filter((error) => !isSnapshotError(error, 'aborted')));
   if (signal.aborted) throw abortError(signal);
   return failures.length + errors.length === 0 ? exitCodes.done : exitCodes.failed;
 }

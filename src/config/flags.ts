@@ -110,7 +110,9 @@ function withTwoDashes(argv: readonly string[]): string[] {
     const [, name = ''] = /^-([^-=][^=]+)/.exec(word) ?? [];
     if (name === '' || (end !== -1 && index > end)) return word;
     const first = name.slice(0, 1);
-    const cluster = first === 'h' || optionOfFlag(first)?.short === first;
+    const option = optionOfFlag(first);
+    // A mistyped flag must not pass for the value of one that does nothing.
+    const cluster = first === 'h' || (option?.short === first && option.idle === undefined);
     return cluster && optionOfFlag(name) === undefined && name !== 'help' ? word : `-${word}`;
   });
 }

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { connect, type KubeClient } from '../../src/kube/client.ts';
+import { startFaultFront } from '../support/fault-front.ts';
 import { freePorts } from '../support/processes.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type SnapshotScene, snapshotScene } from '../support/snapshot-scene.ts';
@@ -128,6 +129,21 @@ describe('etcd-snapshot prune', () => {
     expect(stderr).toMatch(/^ERRO.*Nothing on S3 is pruned[\s\S]*do: .*--kubeconfig/m);
     expect((await scene.left()).disk).toHaveLength(5);
     expect((await scene.left()).s3).toHaveLength(14);
+  });
+
+  it('says what it did before it was interrupted, and ends with 130', async () => {
+    await using scene = await sceneOf({ kube: true, s3: true });
+    for (const one of names(scene, seven)) await scene.onDisk(one);
+    await using front = await startFaultFront(s3.url);
+    front.setRule(() => 'hang');
+    const command = scene.start('prune', `--s3-endpoint=${front.endpoint}`);
+    await command.until(() => front.requests.length > 0);
+    command.child.kill('SIGTERM');
+    const { code, stderr } = await command.done;
+    expect(code, stderr).toBe(130);
+    expect(stderr.match(/^INFO.* deleted\./gm)).toHaveLength(2);
+    expect(stderr.match(/Interrupted/g)).toHaveLength(1);
+    expect((await scene.left()).disk).toEqual(names(scene, [3, 4, 5, 6, 7]));
   });
 
   it('deletes nothing while the records, which say what is held, cannot be read', async () => {

@@ -9,7 +9,7 @@ import { createSnapshotFilesApi } from '../../src/kube/snapshot-files-api.ts';
 import { clusterIdOf } from '../../src/kube/snapshot-recorder.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
 import { s3Location } from '../../src/stores/s3-keys.ts';
-import { type CommandResult, runCommand, s3Env, s3Flags } from './command.ts';
+import { type CommandResult, type RunningCommand, s3Env, s3Flags, startCommand } from './command.ts';
 import { putObject } from './operator-scene.ts';
 import type { S3Server } from './s3-server.ts';
 import { scratchDir } from './scratch.ts';
@@ -40,6 +40,7 @@ export interface SnapshotScene extends AsyncDisposable {
   left(): Promise<{ readonly disk: string[]; readonly sidecars: string[]; readonly s3: string[] }>;
   /** The records of snapshots with this scene's node in their name. */
   records(): Promise<ETCDSnapshotFile[]>;
+  start(...args: string[]): RunningCommand;
   run(...args: string[]): Promise<CommandResult>;
 }
 
@@ -80,10 +81,23 @@ export async function snapshotScene({ node, s3, kube }: SnapshotSceneOptions): P
       .send(new ListObjectsV2Command({ Bucket: s3.bucket, Prefix: prefix }));
     return (page.Contents ?? []).map(({ Key = '' }) => Key.slice(prefix.length)).toSorted();
   };
+  const start = (...args: string[]) =>
+    startCommand(
+      [
+        '--distribution=custom',
+        `--node-name=${node}`,
+        `--dir=${dir}`,
+        ...(settings === undefined ? [] : s3Flags(settings)),
+        ...(kube === undefined ? [] : [`--kubeconfig=${kube.kubeconfig}`]),
+        ...args,
+      ],
+      settings === undefined ? {} : s3Env(settings),
+    );
   return {
     node,
     dir,
     settings,
+    start,
     async onDisk(name, wishes = {}) {
       await writeFile(join(dir, name), snapshotBytes(2), { mode: 0o600 });
       await writeFile(join(sidecars, name), '{"why":"test"}', { mode: 0o600 });
@@ -112,18 +126,7 @@ export async function snapshotScene({ node, s3, kube }: SnapshotSceneOptions): P
       }
       return found;
     },
-    run: (...args) =>
-      runCommand(
-        [
-          '--distribution=custom',
-          `--node-name=${node}`,
-          `--dir=${dir}`,
-          ...(settings === undefined ? [] : s3Flags(settings)),
-          ...(kube === undefined ? [] : [`--kubeconfig=${kube.kubeconfig}`]),
-          ...args,
-        ],
-        settings === undefined ? {} : s3Env(settings),
-      ),
+    run: (...args) => start(...args).done,
     [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose](),
   };
 }
