@@ -55,6 +55,7 @@ const store = {
 
 const everythingButTheCommandLine = [
   'app',
+  'removal',
   'errors',
   'logger',
   'timers',
@@ -66,6 +67,7 @@ const everythingButTheCommandLine = [
   'kube/*',
   'reconcilers/*',
   'controllers/*',
+  'operator/beside-k3s',
   'ops/*',
 ];
 
@@ -90,7 +92,7 @@ const borders: readonly Border[] = [
     src: ['errors', 'cli/*'],
     message: 'main.ts starts the command line and reaches everything through it',
   },
-  ...['app.ts', 'operator/'].map((place) => ({
+  ...['app.ts', 'removal.ts', 'operator/'].map((place) => ({
     place,
     src: everythingButTheCommandLine,
     packages: ['node:*', 'node:*/*'],
@@ -231,6 +233,7 @@ const borders: readonly Border[] = [
   {
     place: 'cli/',
     src: ['app', 'operator/run-operator', 'errors', 'logger', 'snapshot/*', 'config/*', 'crds/*'],
+    types: ['removal'],
     packages: [
       'fastest-levenshtein',
       'node:fs',

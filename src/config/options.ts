@@ -1,8 +1,10 @@
+import { k3sOptions } from './k3s-options.ts';
 import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'operator'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -16,13 +18,14 @@ export const options: readonly Option[] = [
     default: 'on-demand; etcd-snapshot for the operator',
     help: 'Base name; the file is called <name>-<node>-<unix seconds>',
     section: 'Snapshot',
-    commands: saving,
+    commands: ['save', 'prune', 'operator'],
   },
   {
     key: 'dir',
     flag: 'dir',
     alias: 'etcd-snapshot-dir',
     type: 'string',
+    path: 'folder',
     default: '<data-dir>/server/db/snapshots (kubeadm: /var/lib/etcd-snapshots, custom: none)',
     help: 'Folder of the snapshots; a folder that is named here must exist',
     section: 'Snapshot',
@@ -36,6 +39,16 @@ export const options: readonly Option[] = [
     help: 'Write a .zip',
     section: 'Snapshot',
     commands: saving,
+  },
+  {
+    key: 'retention',
+    flag: 'snapshot-retention',
+    alias: 'etcd-snapshot-retention',
+    type: 'count',
+    default: '5',
+    help: 'How many snapshots of that base name stay on the disk of this node; 0: all',
+    section: 'Snapshot',
+    commands: ['prune', 'operator'],
   },
   ...s3Options,
   {
@@ -51,6 +64,7 @@ export const options: readonly Option[] = [
     key: 'etcdCaFile',
     flag: 'etcd-cafile',
     type: 'string',
+    path: 'file',
     default: "the distribution's",
     help: 'CA of the certificate of etcd',
     section: 'etcd',
@@ -60,6 +74,7 @@ export const options: readonly Option[] = [
     key: 'etcdCertFile',
     flag: 'etcd-certfile',
     type: 'string',
+    path: 'file',
     default: "the distribution's",
     help: 'Client certificate to show to etcd',
     section: 'etcd',
@@ -69,17 +84,32 @@ export const options: readonly Option[] = [
     key: 'etcdKeyFile',
     flag: 'etcd-keyfile',
     type: 'string',
+    path: 'file',
     default: "the distribution's",
     help: 'Key of the client certificate',
     section: 'etcd',
     commands: saving,
   },
   {
+    key: 'config',
+    flag: 'config',
+    short: 'c',
+    env: ['K3S_CONFIG_FILE', 'RKE2_CONFIG_FILE'],
+    type: 'string',
+    path: 'file',
+    default:
+      '/etc/rancher/k3s/config.yaml (rke2: /etc/rancher/rke2/config.yaml, others: /etc/etcd-snapshot/config.yaml)',
+    help: 'Settings in YAML, and those of <file>.d/*.yaml behind it; the variable beats the flag, as in K3s',
+    section: 'General',
+    commands: every,
+  },
+  {
     key: 'distribution',
     flag: 'distribution',
-    type: 'string',
+    type: 'choice',
+    choices: ['k3s', 'rke2', 'kubeadm', 'custom'],
     default: 'what is found on this node',
-    help: 'k3s, rke2, kubeadm or custom: picks paths and certificates',
+    help: 'What etcd belongs to: picks paths and certificates',
     section: 'General',
     commands: every,
   },
@@ -88,6 +118,7 @@ export const options: readonly Option[] = [
     flag: 'data-dir',
     short: 'd',
     type: 'string',
+    path: 'folder',
     default: '/var/lib/rancher/k3s (rke2: /var/lib/rancher/rke2)',
     help: 'Data folder of K3s or RKE2',
     section: 'General',
@@ -108,6 +139,7 @@ export const options: readonly Option[] = [
     flag: 'kubeconfig',
     env: ['KUBECONFIG'],
     type: 'string',
+    path: 'file',
     default: "the distribution's, if it exists",
     help: 'Where to publish ETCDSnapshotFile resources, and to read --s3-config-secret from; several files with : between them, as for kubectl',
     section: 'General',
@@ -117,13 +149,50 @@ export const options: readonly Option[] = [
     key: 'output',
     flag: 'output',
     short: 'o',
-    type: 'string',
+    type: 'choice',
+    choices: ['table', 'json', 'yaml'],
     default: 'table',
-    help: 'table, json or yaml',
+    help: 'A table, or one List of ETCDSnapshotFile',
     section: 'General',
     commands: ['ls'],
   },
+  {
+    key: 'allNodes',
+    flag: 'all-nodes',
+    type: 'boolean',
+    help: 'The snapshots of all nodes and of S3, as the records in the cluster tell of them',
+    section: 'General',
+    commands: ['ls'],
+  },
+  {
+    key: 'dryRun',
+    flag: 'dry-run',
+    type: 'boolean',
+    help: 'Only say what would go, and why',
+    section: 'General',
+    commands: ['prune'],
+  },
+  {
+    key: 'quiet',
+    flag: 'quiet',
+    short: 'q',
+    type: 'boolean',
+    help: 'Only warnings and errors: no progress, nothing of what went well',
+    section: 'General',
+    commands: byHand,
+  },
+  {
+    key: 'progress',
+    flag: 'progress',
+    type: 'choice',
+    choices: ['auto', 'json', 'none'],
+    default: 'auto',
+    help: 'auto: a bar on a terminal; json: messages and progress on stderr as a JSON object per line; none: no bar',
+    section: 'General',
+    commands: byHand,
+  },
   { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: every },
+  ...k3sOptions,
 ];
 
 /** What may be written for a command. */
@@ -132,6 +201,8 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   ls: 'ls',
   list: 'ls',
   l: 'ls',
+  delete: 'delete',
+  prune: 'prune',
   operator: 'operator',
 };
 
