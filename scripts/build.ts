@@ -13,14 +13,23 @@ const outdir = resolve(root, process.argv[2] ?? 'dist');
  */
 const kubernetesInParts: Plugin = {
   name: 'kubernetes-in-parts',
-  setup({ onResolve, resolve: find }) {
-    onResolve({ filter: /^@kubernetes\/client-node$|^\.\.?\// }, async ({ path, pluginData, ...where }) => {
-      if (pluginData === 'seen') return undefined;
-      const { kind, importer, resolveDir, namespace } = where;
-      const found = await find(path, { kind, importer, resolveDir, namespace, pluginData: 'seen' });
-      const ofIt = found.path.includes('/node_modules/@kubernetes/client-node/');
-      return ofIt ? { ...found, sideEffects: false } : undefined;
-    });
+  setup(parts) {
+    parts.onResolve(
+      { filter: /^@kubernetes\/client-node$|^\.\.?\// },
+      async ({ path, pluginData, ...where }) => {
+        if (pluginData === 'seen') return undefined;
+        const { kind, importer, resolveDir, namespace } = where;
+        const found = await parts.resolve(path, {
+          kind,
+          importer,
+          resolveDir,
+          namespace,
+          pluginData: 'seen',
+        });
+        const ofIt = found.path.includes('/node_modules/@kubernetes/client-node/');
+        return ofIt ? { ...found, sideEffects: false } : undefined;
+      },
+    );
   },
 };
 
