@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
 import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
 import { connect, type KubeClient } from '../src/kube/client.ts';
@@ -15,7 +14,7 @@ import { freePorts, sleep } from '../test/support/processes.ts';
 import { type S3Server, startS3 } from '../test/support/s3-server.ts';
 import { scratchDir } from '../test/support/scratch.ts';
 import { snapshotBytes } from '../test/support/store-contract.ts';
-import { machine } from './measure.ts';
+import { machine, program, writeResults } from './measure.ts';
 
 /** `node bench/operator.ts [OBJECTS] [FILES]` for a shorter look. */
 const OBJECTS = Number(process.argv[2] ?? 10_000);
@@ -24,8 +23,6 @@ const DELETIONS = 100;
 const IDLE_SECONDS = 60;
 const NODE = 'bench';
 const never = new AbortController().signal;
-const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
-const results = new URL('./results/', import.meta.url);
 
 interface Bed {
   readonly plane: ControlPlane;
@@ -115,8 +112,7 @@ async function bench(): Promise<void> {
     '|---|---|---|',
     ...rows.map((cells) => `| ${cells.join(' | ')} |`),
   ];
-  await mkdir(results, { recursive: true });
-  await writeFile(new URL('operator.md', results), `${lines.join('\n')}\n`);
+  await writeResults('operator.md', lines);
 }
 
 async function start(
