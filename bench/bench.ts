@@ -2,6 +2,7 @@ import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { DeleteObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import { etcdFlags, s3Env, s3Flags } from '../test/support/command.ts';
 import { type EtcdCluster, startEtcd } from '../test/support/etcd-server.ts';
 import { type S3Server, startS3 } from '../test/support/s3-server.ts';
@@ -145,7 +146,14 @@ async function inFolder(bed: Bed, steps: (dir: string) => Step[] | Promise<Step[
     return await measure(await steps(dir));
   } finally {
     await rm(dir, { recursive: true });
+    await emptyBucket(bed.s3.client());
   }
+}
+
+/** So that neither side pays for replacing an object, and the disk does not fill up. */
+async function emptyBucket(client: S3Client): Promise<void> {
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: 'bench' }));
+  for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket: 'bench', Key }));
 }
 
 function ours(bed: Bed, dir: string, more: readonly string[] = []): Step {

@@ -214,6 +214,9 @@ async function sendParts(
       part.release();
     }
   };
+  const room = async () => {
+    while (running.size >= plan.concurrency) await Promise.race(running);
+  };
   const nextPart = async () => {
     plan.time.pause();
     const part = await parts.reader.next(inner);
@@ -223,10 +226,12 @@ async function sendParts(
   try {
     const [first, second] = [summed(parts.first), summed(parts.second)];
     for (let next: SummedPart | undefined = first; next !== undefined; ) {
-      while (running.size >= plan.concurrency) await Promise.race(running);
+      await room();
       if (inner.aborted) throw abortError(inner);
       const task: Promise<void> = send(next).finally(() => running.delete(task));
       running.add(task);
+      // Only what is still to be summed up needs to lie in memory before its turn.
+      if (!needsSum) await room();
       next = next === first ? second : await nextPart();
     }
   } catch (error) {
