@@ -1,27 +1,37 @@
-import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
+import { DeleteObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import { etcdFlags, s3Env, s3Flags } from '../test/support/command.ts';
 import { type EtcdCluster, startEtcd } from '../test/support/etcd-server.ts';
 import { type S3Server, startS3 } from '../test/support/s3-server.ts';
 import { scratchDir } from '../test/support/scratch.ts';
 import { toolPath } from '../test/tools/toolbox.ts';
-import { machine, measure, median, type Run, type Step } from './measure.ts';
+import {
+  dropCaches,
+  machine,
+  measure,
+  median,
+  program,
+  type Run,
+  type Step,
+  writeResults,
+} from './measure.ts';
 
 /** `node bench/bench.ts [ROUNDS] [MB,MB]` for a shorter look; what is committed says which it was. */
 const ROUNDS = Number(process.argv[2] ?? 5);
 const TARGETS = (process.argv[3] ?? '655,200,2000').split(',').map(Number);
 const MEGABYTE = 1e6;
-const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
-const results = new URL('./results/', import.meta.url);
 
 interface Contest {
   readonly title: string;
   readonly goal: string;
   readonly limit: string;
+  /** Whether the caches of the kernel are dropped before each run. */
+  readonly cold?: boolean;
   readonly ours: () => Promise<Run>;
-  readonly theirs?: () => Promise<Run>;
+  readonly theirs: () => Promise<Run>;
 }
 
 /** What both sides of every contest work on. */
@@ -36,7 +46,15 @@ async function bench(): Promise<void> {
   lines.push(
     `Whole processes, ${ROUNDS} alternating rounds after one warm-up, medians. etcd 3.6 over TLS on loopback, same disk.`,
   );
-  lines.push('MB are 10^6 bytes. A ratio below 1 means that we are faster.', '');
+  lines.push(
+    'MB are 10^6 bytes. A ratio below 1 means that we are faster. Each run has a folder of its own.',
+  );
+  lines.push(
+    (await dropCaches())
+      ? 'Cold: right before each run the page cache is dropped (`sync; echo 3 > /proc/sys/vm/drop_caches`), so programs, libraries and folders come from the disk; the database stays, since etcd has it mapped.'
+      : 'Cold could not be measured: dropping the page cache is not permitted here.',
+    '',
+  );
   for (const target of TARGETS) {
     await using scratch = await scratchDir('bench-');
     await using etcd = await startEtcd({ quotaBytes: 6 * 1024 ** 3 });
@@ -49,15 +67,14 @@ async function bench(): Promise<void> {
     lines.push(`Limits here: ${await limits(bed, size)}.`, '');
     lines.push('| what | ours | peer | ratio | our CPU | our peak memory | goal | limited by |');
     lines.push('|---|---|---|---|---|---|---|---|');
-    for (const contest of contests(bed, target === TARGETS[0])) lines.push(await compete(contest));
+    for (const contest of await contests(bed, target === TARGETS[0])) lines.push(await compete(contest));
     lines.push('');
   }
-  await mkdir(results, { recursive: true });
-  await writeFile(new URL('save.md', results), `${lines.join('\n')}\n`);
+  await writeResults('save.md', lines);
   process.stdout.write(`\n${lines.join('\n')}\n`);
 }
 
-function contests(bed: Bed, all: boolean): Contest[] {
+async function contests(bed: Bed, all: boolean): Promise<Contest[]> {
   const disk: Contest = {
     title: 'to disk, vs `etcdctl snapshot save`',
     goal: '≤ 0.80, memory ≤ 120 MB',
@@ -69,7 +86,7 @@ function contests(bed: Bed, all: boolean): Contest[] {
     title: 'to disk and S3, vs `etcdctl` then `rclone copyto`',
     goal: '≤ 0.65, memory ≤ 160 MB',
     limit: 'two cores shared with etcd and the S3 server',
-    ours: () => inFolder(bed, (dir) => [ours(bed, dir, s3Flags(bed.s3))]),
+    ours: () => inFolder(bed, (dir) => [ours(bed, dir, s3Flags(bed.s3.settings('bench', 'ours')))]),
     theirs: () =>
       inFolder(bed, async (dir) => [
         await etcdctl(bed, join(dir, 'peer.db')),
@@ -87,7 +104,9 @@ function contests(bed: Bed, all: boolean): Contest[] {
         { command: await toolPath('gozip'), args: ['create', join(dir, 'peer.zip'), join(dir, 'peer.db')] },
       ]),
   };
-  return all ? [disk, zip, toS3] : [disk, toS3];
+  if (!all) return [disk, toS3];
+  const fromCold: Contest = { ...disk, title: `${disk.title}, cold`, cold: true };
+  return (await dropCaches()) ? [disk, fromCold, zip, toS3] : [disk, zip, toS3];
 }
 
 /** Both sides run in turn, so that a drift of the machine hits both. */
@@ -95,10 +114,13 @@ async function compete(contest: Contest): Promise<string> {
   const mine: Run[] = [];
   const peers: Run[] = [];
   for (let round = 0; round <= ROUNDS; round += 1) {
-    const [own, peer] = [await contest.ours(), await contest.theirs?.()];
+    if (contest.cold === true) await dropCaches();
+    const own = await contest.ours();
+    if (contest.cold === true) await dropCaches();
+    const peer = await contest.theirs();
     if (round === 0) continue;
     mine.push(own);
-    if (peer !== undefined) peers.push(peer);
+    peers.push(peer);
   }
   const seconds = (runs: readonly Run[]) => median(runs.map((run) => run.seconds));
   const ratio = median(mine.map((run, at) => run.seconds / (peers[at]?.seconds ?? Number.NaN)));
@@ -124,30 +146,20 @@ async function inFolder(bed: Bed, steps: (dir: string) => Step[] | Promise<Step[
     return await measure(await steps(dir));
   } finally {
     await rm(dir, { recursive: true });
+    await emptyBucket(bed.s3.client());
   }
 }
 
-function ours(bed: Bed, dir: string, more: readonly string[] = []): Step {
-  const etcd = bed.etcd.settings();
-  return {
-    command: program,
-    args: [
-      'save',
-      '--distribution=custom',
-      '--node-name=bench',
-      `--dir=${dir}`,
-      `--etcd-servers=${etcd.endpoints[0] ?? ''}`,
-      `--etcd-cafile=${etcd.caFile ?? ''}`,
-      `--etcd-certfile=${etcd.certFile ?? ''}`,
-      `--etcd-keyfile=${etcd.keyFile ?? ''}`,
-      ...more,
-    ],
-    env: { AWS_ACCESS_KEY_ID: bed.s3.accessKey, AWS_SECRET_ACCESS_KEY: bed.s3.secretKey },
-  };
+/** So that neither side pays for replacing an object, and the disk does not fill up. */
+async function emptyBucket(client: S3Client): Promise<void> {
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: 'bench' }));
+  for (const { Key } of Contents) await client.send(new DeleteObjectCommand({ Bucket: 'bench', Key }));
 }
 
-function s3Flags(s3: S3Server): string[] {
-  return ['--s3', '--s3-insecure', `--s3-endpoint=${s3.endpoint}`, '--s3-bucket=bench', '--s3-folder=ours'];
+function ours(bed: Bed, dir: string, more: readonly string[] = []): Step {
+  const etcd = etcdFlags(bed.etcd.settings());
+  const args = ['save', '--distribution=custom', '--node-name=bench', `--dir=${dir}`, ...etcd, ...more];
+  return { command: program, args, env: s3Env(bed.s3.settings('bench')) };
 }
 
 async function etcdctl(bed: Bed, file: string): Promise<Step> {

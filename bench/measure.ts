@@ -1,7 +1,12 @@
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+
+/** What is measured: the bundle, as users start it. */
+export const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
+const results = new URL('./results/', import.meta.url);
 
 /** One whole process, or several in a row, as the operating system saw it. */
 export interface Run {
@@ -63,4 +68,22 @@ export async function machine(): Promise<string> {
     /model name\s*:\s*(.*)/.exec(await readFile('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown processor';
   const memory = /MemTotal:\s*(\d+)/.exec(await readFile('/proc/meminfo', 'utf8'))?.[1] ?? '0';
   return `${cpu}, ${availableParallelism()} cores, ${Math.round(Number(memory) / 1e6)} GB, Linux ${release()}, Node ${process.version}`;
+}
+
+/** What `make bench` leaves in `bench/results/`. */
+export async function writeResults(file: string, lines: readonly string[]): Promise<void> {
+  await mkdir(results, { recursive: true });
+  await writeFile(new URL(file, results), `${lines.join('\n')}\n`);
+}
+
+/**
+ * Has the kernel forget what it has read: files that no running process has mapped come from the disk again.
+ * @returns false where that is not permitted
+ */
+export async function dropCaches(): Promise<boolean> {
+  await measure([{ command: 'sync', args: [] }]);
+  return writeFile('/proc/sys/vm/drop_caches', '3').then(
+    () => true,
+    () => false,
+  );
 }

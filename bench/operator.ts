@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
 import { HeadObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
 import type { ETCDSnapshotFile } from '../src/crds/etcd-snapshot-file.ts';
@@ -18,7 +17,7 @@ import { type S3Server, startS3 } from '../test/support/s3-server.ts';
 import { usersOf } from '../test/support/s3-users.ts';
 import { scratchDir } from '../test/support/scratch.ts';
 import { snapshotBytes } from '../test/support/store-contract.ts';
-import { machine } from './measure.ts';
+import { machine, program, writeResults } from './measure.ts';
 import { editSeconds, SECRET, writeSecret } from './secret-edits.ts';
 
 /** `node bench/operator.ts [OBJECTS] [FILES]` for a shorter look. */
@@ -30,8 +29,6 @@ const IDLE_SECONDS = 60;
 const NODE = 'bench';
 const never = new AbortController().signal;
 const KUBE_SYSTEM = { method: 'GET', path: '/api/v1/namespaces/kube-system', signal: never } as const;
-const program = fileURLToPath(new URL('../bin/etcd-snapshot', import.meta.url));
-const results = new URL('./results/', import.meta.url);
 
 interface Bed {
   readonly plane: ControlPlane;
@@ -140,8 +137,7 @@ async function bench(): Promise<void> {
     '|---|---|---|',
     ...rows.map((cells) => `| ${cells.join(' | ')} |`),
   ];
-  await mkdir(results, { recursive: true });
-  await writeFile(new URL('operator.md', results), `${lines.join('\n')}\n`);
+  await writeResults('operator.md', lines);
 }
 
 function p99(seconds: readonly number[]): number {

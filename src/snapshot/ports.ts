@@ -182,6 +182,8 @@ export interface NewSnapshot {
   readonly createdAt: Date;
   readonly compressed: boolean;
   readonly expectedSize: number;
+  /** Whether anybody will `read` what is written: it is held against sums then, which cost time. */
+  readonly isFollowed: boolean;
 }
 
 /** The snapshot directory of this node. */

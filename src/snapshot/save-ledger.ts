@@ -4,7 +4,7 @@ import type { NewSnapshot, SnapshotRecorder, StoredSnapshot } from './ports.ts';
 import type { SaveResult } from './save-snapshot.ts';
 import type { Snapshot, SnapshotLocation } from './snapshot.ts';
 
-export type SnapshotIdentity = Omit<NewSnapshot, 'expectedSize'>;
+export type SnapshotIdentity = Omit<NewSnapshot, 'expectedSize' | 'isFollowed'>;
 
 interface Entry {
   readonly snapshot: Snapshot;

@@ -113,7 +113,8 @@ async function takeCopies(save: Save): Promise<void> {
   try {
     const stream = await parts.source.open(AbortSignal.any([signal, lost.signal]));
     const expectedSize = parts.compress?.maxSize(stream.size) ?? stream.size;
-    const draft = await parts.folder.create({ ...identity, expectedSize });
+    const isFollowed = parts.remote !== undefined;
+    const draft = await parts.folder.create({ ...identity, expectedSize, isFollowed });
     try {
       await keepCopies(save, stream, draft, facts, lost);
     } finally {

@@ -74,6 +74,13 @@ describe('a draft', () => {
     await expect(draft.commit({}, never)).rejects.toMatchObject({ code: 'corrupt' });
   });
 
+  it('gives nothing unproven to a follower that nobody spoke of', async () => {
+    await using place = await emptyFolder();
+    await using draft = await place.store.create(newSnapshot({ isFollowed: false }));
+    await draft.write([snapshotBytes(2)]);
+    await expect(draft.read(Buffer.alloc(512), 0, never)).rejects.toThrow();
+  });
+
   it('is synced before it has its name, and its name before it counts', async () => {
     await using place = await emptyFolder();
     const { calls, diary } = diskDiary();

@@ -55,7 +55,8 @@ class LocalDraft implements SnapshotDraft {
   readonly #writeSidecar: WriteSidecar;
   readonly #calls: typeof diskCalls;
   readonly #proof = Promise.withResolvers<number>();
-  readonly #sums = new WrittenSums();
+  /** Undefined where nobody follows. */
+  readonly #sums: WrittenSums | undefined;
   readonly #sync: SteadySync;
   #written = 0;
   #state: 'writing' | 'proven' | 'committed' | 'discarded' = 'writing';
@@ -78,6 +79,7 @@ class LocalDraft implements SnapshotDraft {
   ) {
     this.#file = file;
     this.#sync = new SteadySync(file);
+    this.#sums = snapshot.isFollowed ? new WrittenSums() : undefined;
     this.#temporary = temporary;
     this.#path = path;
     this.#snapshot = snapshot;
@@ -95,7 +97,7 @@ class LocalDraft implements SnapshotDraft {
     try {
       while (rest.length > 0) {
         const { bytesWritten } = await this.#file.writev(rest, this.#written);
-        for (const chunk of before(rest, bytesWritten)) this.#sums.add(chunk);
+        for (const chunk of before(rest, bytesWritten)) this.#sums?.add(chunk);
         this.#written += bytesWritten;
         this.#sync.wrote(bytesWritten);
         rest = after(rest, bytesWritten);
@@ -202,6 +204,7 @@ class LocalDraft implements SnapshotDraft {
   /** Only what was written is handed out: whoever sends it on has nothing but this file. @throws SnapshotError `corrupt` */
   async #readWritten(into: Uint8Array, position: number): Promise<void> {
     if (into.length === 0) return;
+    if (this.#sums === undefined) throw new Error(`${this.#path} was to have no followers`);
     const range = this.#sums.around(position, into.length);
     const { start, end } = range;
     const isWhole = start === position && end === position + into.length;

@@ -78,7 +78,11 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
     async put(upload, signal) {
       assertSnapshotName(upload.name);
       if (signal.aborted) throw abortError(signal);
-      await using draft = await create({ ...upload, expectedSize: upload.bytes.expectedSize });
+      await using draft = await create({
+        ...upload,
+        expectedSize: upload.bytes.expectedSize,
+        isFollowed: false,
+      });
       return await copy(upload, draft, signal);
     },
     async list(signal) {

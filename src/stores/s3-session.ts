@@ -94,10 +94,7 @@ export function openSession(
     maxAttempts: 1,
     requestHandler: route.handler,
   });
-  if (!settings.insecure) {
-    leavePayloadsUnsigned(client);
-    sendInSlices(client);
-  }
+  if (!settings.insecure) sendInSlices(client);
   if (mayCall !== undefined) askBeforeSending(client, mayCall);
   return { client, region };
 }
@@ -110,22 +107,6 @@ function askBeforeSending(client: S3Client, mayCall: () => void): void {
       return next(args);
     },
     { step: 'deserialize', priority: 'low', name: 'askBeforeSending' },
-  );
-}
-
-/**
- * The SDK would hash every part with SHA-256, on the main thread, for its signature. Under TLS nobody can forge a byte on
- * the way to whoever ends it, and `Content-MD5` (which is signed) proves that none is damaged behind that, so the hash is
- * CPU time for nothing; over plain http it is the only thing that keeps forgers out, and stays.
- */
-function leavePayloadsUnsigned(client: S3Client): void {
-  client.middlewareStack.add(
-    (next) => (args) => {
-      const { request } = args;
-      if (hasHeaders(request)) request.headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD';
-      return next(args);
-    },
-    { step: 'build', name: 'unsignedPayload' },
   );
 }
 
@@ -149,10 +130,6 @@ function sendInSlices(client: S3Client): void {
 
 function* slicesOf(body: Buffer): Generator<Buffer> {
   for (let at = 0; at < body.length; at += SLICE) yield body.subarray(at, at + SLICE);
-}
-
-function hasHeaders(request: unknown): request is { headers: Record<string, string> } {
-  return typeof request === 'object' && request !== null && 'headers' in request;
 }
 
 function hasBody(request: unknown): request is { body: unknown } {

@@ -3,11 +3,13 @@ import { abortError, asError, orAborted, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import { Md5Thread, md5Of } from './md5.ts';
 import type { S3Connection } from './s3-client.ts';
+import { isS3Error } from './s3-failure.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
 import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { type Part, PartReader } from './s3-parts.ts';
+import { refusesDamage } from './s3-payload-check.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
 
 /** Time for dropping the parts of a failed upload: an interrupted program must end within two seconds. */
@@ -27,7 +29,8 @@ export interface UploadPlan {
 }
 
 interface SummedPart extends Part {
-  readonly md5: Promise<Buffer>;
+  /** Undefined where the SHA-256 of the signature proves the part. */
+  readonly md5: Promise<Buffer> | undefined;
 }
 
 export interface Uploaded {
@@ -111,7 +114,8 @@ async function putParts(
     await note
       ?.begun(uploadId, mayHaveOthers)
       .catch((error: unknown) => warnings.push(noteFailure(plan, error)));
-    const sent = await sendParts(s3, upload, plan, { ...parts, uploadId }, signal);
+    const isChecked = await refusesDamage(s3, { ...plan, uploadId }, signal);
+    const sent = await sendParts(s3, upload, plan, { ...parts, uploadId, isChecked }, signal);
     plan.time.pause();
     const size = await provenSize(upload, plan, parts.reader.position, signal);
     plan.time.start();
@@ -160,6 +164,8 @@ async function sendParts(
     readonly first: Part;
     readonly second: Part;
     readonly uploadId: string;
+    /** Whether the server holds each part against its signed SHA-256. */
+    readonly isChecked: boolean;
   },
   signal: AbortSignal,
 ): Promise<readonly CompletedPart[]> {
@@ -168,33 +174,38 @@ async function sendParts(
   const running = new Set<Promise<void>>();
   const sent: CompletedPart[] = [];
   let taken = 0;
+  let needsSum = !parts.isChecked;
   await using thread = new Md5Thread();
   /** Begun as soon as a part is there: by the time its turn has come, the sum is done. */
   const summed = (part: Part): SummedPart => {
+    if (!needsSum) return { ...part, md5: undefined };
     const md5 = thread.sum(part.body);
     void Promise.allSettled([md5]);
     return { ...part, md5 };
   };
+  const put = ({ number: PartNumber, body: Body }: Part, md5: Buffer | undefined) => {
+    const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId: parts.uploadId, PartNumber };
+    const sum = md5 === undefined ? {} : { ContentMD5: md5.toString('base64') };
+    const input = { ...customerKeyOf(s3.settings), ...target, Body, ContentLength: Body.length, ...sum };
+    return s3.call('UploadPart', plan.doing, inner, async (client, options) => {
+      const answer = await client.send(new UploadPartCommand(input), options);
+      if (md5 !== undefined) assertTaken(answer, md5, plan.doing);
+      return answer;
+    });
+  };
   const send = async (part: SummedPart): Promise<void> => {
-    const { number: PartNumber, body: Body } = part;
-    const target = { Bucket: s3.settings.bucket, Key: plan.key, UploadId: parts.uploadId };
+    const { number: PartNumber, body } = part;
     try {
       const md5 = await part.md5;
-      const sum = { ContentMD5: md5.toString('base64'), ContentLength: Body.length };
-      const input = { ...customerKeyOf(s3.settings), ...target, PartNumber, Body, ...sum };
-      const { ETag, ChecksumCRC32 } = await s3.call(
-        'UploadPart',
-        plan.doing,
-        inner,
-        async (client, options) => {
-          const answer = await client.send(new UploadPartCommand(input), options);
-          assertTaken(answer, md5, plan.doing);
-          return answer;
-        },
-      );
+      const { ETag, ChecksumCRC32 } = await put(part, md5).catch((error: unknown) => {
+        // Amazon wants an MD5 sum of each part where objects are locked, whatever else is sent.
+        if (md5 !== undefined || !isS3Error(error, 'InvalidRequest')) throw error;
+        needsSum = true;
+        return put(part, md5Of(body));
+      });
       // What a part was sent with, the end must name again.
       sent[PartNumber - 1] = { PartNumber, ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) };
-      taken += Body.length;
+      taken += body.length;
       plan.time.step();
       upload.onProgress?.(taken);
     } catch (error) {
@@ -202,6 +213,9 @@ async function sendParts(
     } finally {
       part.release();
     }
+  };
+  const room = async () => {
+    while (running.size >= plan.concurrency) await Promise.race(running);
   };
   const nextPart = async () => {
     plan.time.pause();
@@ -212,10 +226,12 @@ async function sendParts(
   try {
     const [first, second] = [summed(parts.first), summed(parts.second)];
     for (let next: SummedPart | undefined = first; next !== undefined; ) {
-      while (running.size >= plan.concurrency) await Promise.race(running);
+      await room();
       if (inner.aborted) throw abortError(inner);
       const task: Promise<void> = send(next).finally(() => running.delete(task));
       running.add(task);
+      // Only what is still to be summed up needs to lie in memory before its turn.
+      if (!needsSum) await room();
       next = next === first ? second : await nextPart();
     }
   } catch (error) {

@@ -1,6 +1,9 @@
-import { HeadObjectCommand } from '@aws-sdk/client-s3';
+import { HeadObjectCommand, ListPartsCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { S3Settings } from '../../src/config/types.ts';
+import { connectS3 } from '../../src/stores/s3-client.ts';
+import { beginUpload } from '../../src/stores/s3-multipart.ts';
+import { refusesDamage } from '../../src/stores/s3-payload-check.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { startFlippingFront } from '../support/flipping-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
@@ -54,6 +57,21 @@ describe.each(s3Kinds)('bytes that a TLS gateway damages on their way to %s', (k
     expect(await openUploadsOf(s3, BUCKET, `always-${size}/${NAME}`)).toEqual([]);
   });
 });
+
+it.each(s3Kinds.flatMap((kind) => [false, true].map((tls) => ({ kind, tls }))))(
+  'a part that is not what its signature says is refused by $kind (TLS: $tls), and not kept',
+  async ({ kind, tls }) => {
+    await using s3 = await startS3({ kind, tls });
+    await s3.createBucket(BUCKET);
+    const connection = connectS3(s3.settings(BUCKET), { now: () => new Date() }, {});
+    const plan = { key: NAME, doing: 'Cannot upload it', contentType: 'application/zip', metadata: {} };
+    const uploadId = await beginUpload(connection, plan, () => {}, never);
+    expect(await refusesDamage(connection, { ...plan, uploadId }, never)).toBe(true);
+    const target = { Bucket: BUCKET, Key: NAME, UploadId: uploadId };
+    expect((await s3.client().send(new ListPartsCommand(target))).Parts ?? []).toEqual([]);
+    connection.close();
+  },
+);
 
 describe('a server that encrypts, whose ETags are no sums of what was sent', () => {
   it.each(sizes)('is content with what arrived ($what)', async ({ size }) => {

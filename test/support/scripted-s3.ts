@@ -14,6 +14,10 @@ export interface Lies {
   readonly shows?: (etag: string) => string;
   /** Default true: it has none then. */
   readonly mayListUploads?: boolean;
+  /** Default false: it refuses what is not what its signed SHA-256 says. */
+  readonly ignoresSha256?: boolean;
+  /** Refuses parts without `Content-MD5`, as Amazon does where objects are locked. */
+  readonly wantsMd5?: boolean;
   /** The part that it never says a word about. */
   readonly silentAt?: number;
 }
@@ -22,8 +26,8 @@ export interface ScriptedS3 extends AsyncDisposable {
   readonly settings: S3Settings;
   /** `begin`, `part 1`, `put`, `complete`, `abort`, `head`, `delete`, in the order of their arrival. */
   readonly diary: readonly string[];
-  /** Of each put and part: whether it came with the right `Content-MD5`. */
-  readonly sums: readonly boolean[];
+  /** Of each put and part that it took: the sums that came with it, all of them right. */
+  readonly sums: readonly string[];
   readonly objects: ReadonlyMap<string, Buffer>;
   /** Connections that are open. */
   connections(): Promise<number>;
@@ -32,14 +36,25 @@ export interface ScriptedS3 extends AsyncDisposable {
 /** An S3 server in memory, as wrong as a test wants it to be: real ones cannot be made to lie. */
 export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
   const diary: string[] = [];
-  const sums: boolean[] = [];
+  const sums: string[] = [];
   const objects = new Map<string, Buffer>();
   const parts = new Map<number, Buffer>();
   const etagOf = (body: Buffer) => `"${createHash('md5').update(body).digest('hex')}"`;
   const extra = lies.headers ?? {};
-  const take = (request: IncomingMessage, body: Buffer): Buffer => {
-    sums.push(request.headers['content-md5'] === createHash('md5').update(body).digest('base64'));
+  const take = ({ headers }: IncomingMessage, body: Buffer): Buffer => {
+    const sha256 = headers['x-amz-content-sha256'] === createHash('sha256').update(body).digest('hex');
+    const md5 = headers['content-md5'] === createHash('md5').update(body).digest('base64');
+    sums.push([...(sha256 ? ['sha256'] : []), ...(md5 ? ['md5'] : [])].join(' '));
     return lies.keeps?.(body) ?? body;
+  };
+  /** The name of what is wrong with a part or object. */
+  const refusal = ({ headers, url = '' }: IncomingMessage, body: Buffer): string | undefined => {
+    const sha256 = createHash('sha256').update(body).digest('hex');
+    if (lies.ignoresSha256 !== true && headers['x-amz-content-sha256'] !== sha256)
+      return 'XAmzContentSHA256Mismatch';
+    const lacksMd5 =
+      lies.wantsMd5 === true && url.includes('uploadId=') && headers['content-md5'] === undefined;
+    return lacksMd5 ? 'InvalidRequest' : undefined;
   };
   const answer = (request: IncomingMessage, response: ServerResponse, body: Buffer) => {
     const url = new URL(request.url ?? '/', 'http://it');
@@ -47,6 +62,11 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
     const part = url.searchParams.get('partNumber');
     const what = `${request.method} ${[...url.searchParams.keys()].filter((name) => name !== 'x-id').join(' ')}`;
     const stored = objects.get(key);
+    const wrong = request.method === 'PUT' ? refusal(request, body) : undefined;
+    if (wrong !== undefined) {
+      response.writeHead(400).end(xml('Error', `<Code>${wrong}</Code>`));
+      return;
+    }
     switch (what.trim()) {
       case 'PUT': {
         diary.push('put');

@@ -13,7 +13,7 @@ export function storeIn(dir: string, isDefaultDir = false): SnapshotFolder {
 
 export function newSnapshot(change: Partial<NewSnapshot> = {}): NewSnapshot {
   const createdAt = new Date('2024-10-30T17:20:16Z');
-  return { name, nodeName, createdAt, compressed: false, expectedSize: 1056, ...change };
+  return { name, nodeName, createdAt, compressed: false, isFollowed: true, expectedSize: 1056, ...change };
 }
 
 /** A folder `snapshots` in a folder of its own, since metadata lies beside it. */
