@@ -61,6 +61,7 @@ export function createLooks(parts: LooksParts): Looks {
   });
   const s3 = createS3Inventory({
     ...parts,
+    ...clocks,
     inventory: inventoryOf('s3'),
     clusterId: (signal) => facts.clusterId(signal),
     onSnapshots: (count) => parts.onSnapshots('s3', count),

@@ -140,9 +140,13 @@ export async function runOperator(
   };
   const shared = {
     program,
+    nodeName,
+    folder,
+    place,
     records: watched.view,
     writer,
     events,
+    reread: (name: string, signal: AbortSignal) => files.get(name, signal),
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
   };
@@ -153,9 +157,7 @@ export async function runOperator(
     random,
     reconcile: createSnapshotFileReconciler({
       ...shared,
-      nodeName,
       finalizer,
-      folder,
       folderPlace: place,
       s3: () => live.view(),
       deletionPolicy: settings.deletionPolicy,
@@ -167,7 +169,6 @@ export async function runOperator(
         clock: timers,
         k3sLooksMs: tuning.k3sLooksMs,
       }),
-      reread: (name, signal) => files.get(name, signal),
       clock: timers,
       isLeader: () => leadership.current() !== undefined,
     }),
@@ -186,9 +187,6 @@ export async function runOperator(
   });
   const looks = createLooks({
     ...shared,
-    nodeName,
-    folder,
-    place,
     saver,
     facts,
     scheduledBase: settings.schedule === undefined ? undefined : base,
@@ -264,7 +262,6 @@ export async function runOperator(
         config,
         settings,
         saver,
-        folder,
         metrics,
         logger,
         timers,

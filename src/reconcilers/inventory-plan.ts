@@ -9,7 +9,7 @@ const FAILED_TTL_MS = 24 * 3_600_000;
 const FEW = 10;
 /** After so many passes in a row that were suspended for the same records, they are believed to be gone. */
 const PASSES_TO_BELIEVE = 2;
-const MISSING = 'the snapshot is not there';
+export const MISSING = 'the snapshot is not there';
 
 /** A record as the watch knows it. */
 export interface InventoryRecord {

@@ -1,6 +1,7 @@
 import { claimProblem, type S3Place } from '../crds/claim.ts';
 import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
+import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { ListedEntry } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
@@ -14,6 +15,7 @@ export interface S3InventoryParts extends PruneParts {
   readonly inventory: Inventory;
   /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
   readonly scheduledBase: string | undefined;
+  now(): Date;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
   onSnapshots(count: number): void;
@@ -48,7 +50,8 @@ export function createS3Inventory(
       signal,
     );
     const { scheduledBase: base } = parts;
-    const policy = { keep: view.retention, keeper: S3_NODE, clusterId: own };
+    const { place, retention: keep } = view;
+    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
     const pruned =
       base === undefined ? 0 : await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
     return written + pruned > 0;
@@ -62,7 +65,10 @@ function isOf({ file }: InventoryRecord, place: S3Place): boolean {
   return endpoint === place.endpoint && bucket === place.bucket && prefix === place.prefix;
 }
 
-/** What the records say of objects that were looked up once: so a new leader has nothing to look up. */
+/**
+ * What the records say of objects that were looked up once: so a new leader has nothing to look up. What somebody applied
+ * was not looked up by us: it may come from another cluster, with all that was written into it there.
+ */
 function recordedSnapshots(
   parts: S3InventoryParts,
   place: S3Place,
@@ -70,8 +76,9 @@ function recordedSnapshots(
 ): ReadonlyMap<string, Snapshot> {
   const recorded = new Map<string, Snapshot>();
   for (const record of parts.records.keptBy(S3_NODE)) {
-    if (!isOf(record, place) || record.file.status?.readyToUse !== true) continue;
-    const snapshot = fromSnapshotFile(record.file, parts.program);
+    if (record.applied || !isOf(record, place) || record.file.status?.readyToUse !== true) continue;
+    const claimed = fromSnapshotFile(record.file, parts.program);
+    const snapshot = { ...claimed, createdAt: parseCreatedAt(claimed.name) ?? claimed.createdAt };
     // The annotation is written for objects of this cluster only.
     if (snapshot.etag !== undefined) recorded.set(snapshot.name, { ...snapshot, clusterId: own });
   }

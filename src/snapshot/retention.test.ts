@@ -159,7 +159,8 @@ describe('planRetention', () => {
   });
 
   it('lets none go that is spared, however old its name says it is, and counts as ever', () => {
-    const spared = ({ name }: Snapshot) => (name === 'etcd-snapshot-n1-1' ? 'it has just been made' : undefined);
+    const spared = ({ name }: Snapshot) =>
+      name === 'etcd-snapshot-n1-1' ? 'it has just been made' : undefined;
     expect(plan(five, { spared })).toEqual({
       gone: ['etcd-snapshot-n1-2', 'etcd-snapshot-n1-3'],
       kept: ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-4', 'etcd-snapshot-n1-1'],
