@@ -1,6 +1,7 @@
 import { claimProblem, type S3Place } from '../crds/claim.ts';
 import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
+import { isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { ListedEntry } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
@@ -41,20 +42,27 @@ export function createS3Inventory(
     // An object of unknown origin is shown, since somebody has put it into our folder; only another cluster's is not.
     const snapshots = listed.filter(({ clusterId }) => clusterId === undefined || clusterId === own);
     parts.onSnapshots(snapshots.length);
-    const written = await parts.inventory.reconcile(
-      {
-        snapshots,
-        isGone: async (name, inner) => (await view.shared.stat(name, inner)) === undefined,
-        inPlace: (record) => isOf(record, view.place),
-      },
-      signal,
-    );
+    const found = {
+      snapshots,
+      isGone: async (name: string, inner: AbortSignal) => (await view.shared.stat(name, inner)) === undefined,
+      inPlace: (record: InventoryRecord) => isOf(record, view.place),
+    };
     const { scheduledBase: base } = parts;
     const { place, retention: keep } = view;
     const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
-    const pruned =
-      base === undefined ? 0 : await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
-    return written + pruned > 0;
+    // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
+    let failure: unknown;
+    let changed = 0;
+    try {
+      changed += await parts.inventory.reconcile(found, signal);
+    } catch (error) {
+      if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
+      failure = error;
+    }
+    if (base !== undefined)
+      changed += await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
+    if (failure !== undefined) throw failure;
+    return changed > 0;
   };
 }
 
