@@ -7,6 +7,7 @@ import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
 import { createInventory } from '../reconcilers/inventory.ts';
 import { createLocalInventory } from '../reconcilers/local-inventory.ts';
 import type { PruneParts } from '../reconcilers/prune.ts';
+import type { RecordMemory } from '../reconcilers/record-memory.ts';
 import { createS3Inventory } from '../reconcilers/s3-inventory.ts';
 import type { SnapshotFolder } from '../snapshot/ports.ts';
 import type { Timers } from '../timers.ts';
@@ -18,6 +19,7 @@ export interface LooksParts extends PruneParts {
   readonly place: LocalPlace;
   readonly saver: Saver;
   readonly facts: ClusterFacts;
+  readonly memory: RecordMemory;
   /** Base name of the schedule; undefined: there is none, and nothing is pruned. */
   readonly scheduledBase: string | undefined;
   /** Records on S3 that are known for a shorter time are not removed. */
@@ -46,6 +48,7 @@ export function createLooks(parts: LooksParts): Looks {
     createInventory({
       ...parts,
       ...clocks,
+      wentSince: (snapshot, since) => parts.memory.wentSince(snapshot, since),
       store,
       keeper: store === 's3' ? S3_NODE : nodeName,
       youngMs: store === 's3' ? parts.youngMs : 0,
@@ -68,6 +71,7 @@ export function createLooks(parts: LooksParts): Looks {
   });
   const departed = createDepartedNodes({
     ...parts,
+    ...clocks,
     nodeIsGone: (name, signal) => facts.nodeIsGone(name, signal),
   });
   return {

@@ -16,6 +16,7 @@ import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
 import { createReadiness, reasonOf } from '../ops/readiness.ts';
 import { mayBeOneTooMany } from '../reconcilers/prune.ts';
+import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
@@ -78,7 +79,8 @@ export async function runOperator(
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
-  const writer = createRecordWriter({ files, program, finalizer, clock: timers, events });
+  const memory = createRecordMemory(program, timers);
+  const writer = createRecordWriter({ ...memory, files, program, finalizer, clock: timers, events });
   const folder = createLocalStore({
     dir: config.snapshotDir,
     isDefaultDir: config.snapshotDirIsDefault,
@@ -121,9 +123,11 @@ export async function runOperator(
     random,
     onChange(name, now, before) {
       records.enqueue(name);
+      const dataStay = memory.changed(now, before);
       const record = now ?? before;
       if (record === undefined) return;
       if (!isS3Record(record.file, program)) inventory.lookAfter('local', FOLDER_SETTLES_MS);
+      else if (dataStay) inventory.look('s3');
       else if (before === undefined && mayBeOneTooMany(record, base))
         inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
     },
@@ -187,6 +191,7 @@ export async function runOperator(
   });
   const looks = createLooks({
     ...shared,
+    memory,
     saver,
     facts,
     scheduledBase: settings.schedule === undefined ? undefined : base,

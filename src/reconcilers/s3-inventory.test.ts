@@ -66,6 +66,7 @@ async function look({ objects, records = [], keep = 0, reconcile }: World, times
     events: { emit: () => {} },
     reread: async (name: string) => records.find(({ file }) => file.metadata.name === name)?.file,
     inventory: {
+      monotonic: () => 0,
       reconcile: async (what: Found) => {
         found = what;
         return reconcile?.() ?? 0;
@@ -74,7 +75,6 @@ async function look({ objects, records = [], keep = 0, reconcile }: World, times
     scheduledBase: 'etcd-snapshot',
     clusterId: async () => 'ours',
     now: () => new Date('2024-11-01T00:00:00Z'),
-    monotonic: () => 0,
     onSnapshots: () => {},
     onDeleted: () => {},
     onDeletionFailed: () => {},

@@ -1,7 +1,7 @@
 import { claimProblem, type S3Place } from '../crds/claim.ts';
 import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
-import { isSnapshotError } from '../errors.ts';
+import { asError, isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { ListedEntry } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
@@ -33,6 +33,7 @@ export function createS3Inventory(
   const remembered = new Map<string, Snapshot>();
   return async (view, signal) => {
     const own = await parts.clusterId(signal);
+    const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
     const listed = await view.shared.list(signal, recallFrom(recorded, remembered));
     remembered.clear();
@@ -44,6 +45,7 @@ export function createS3Inventory(
     parts.onSnapshots(snapshots.length);
     const found = {
       snapshots,
+      since,
       isGone: async (name: string, inner: AbortSignal) => (await view.shared.stat(name, inner)) === undefined,
       inPlace: (record: InventoryRecord) => isOf(record, view.place),
     };
@@ -51,13 +53,13 @@ export function createS3Inventory(
     const { place, retention: keep } = view;
     const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
     // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
-    let failure: unknown;
+    let failure: Error | undefined;
     let changed = 0;
     try {
       changed += await parts.inventory.reconcile(found, signal);
     } catch (error) {
       if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
-      failure = error;
+      failure = asError(error);
     }
     if (base !== undefined)
       changed += await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
