@@ -1,6 +1,7 @@
 import type { InventoryControllerOptions } from '../controllers/inventory-controller.ts';
 import type { LocalPlace } from '../crds/claim.ts';
 import { S3_NODE } from '../crds/etcd-snapshot-file.ts';
+import { SnapshotError } from '../errors.ts';
 import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import type { Logger } from '../logger.ts';
 import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
@@ -74,12 +75,25 @@ export function createLooks(parts: LooksParts): Looks {
     ...clocks,
     nodeIsGone: (name, signal) => facts.nodeIsGone(name, signal),
   });
+  /** What a look compares a place with. Without it every file and object would seem to be new. */
+  const assertRecords = () => {
+    if (!parts.records.synced)
+      throw new SnapshotError('unavailable', 'The records have not been listed yet', { retryable: true });
+  };
   return {
-    local,
-    s3,
+    async local(signal) {
+      assertRecords();
+      return local(signal);
+    },
+    async s3(view, signal) {
+      assertRecords();
+      return s3(view, signal);
+    },
     etcd: (signal) => saver.checkEtcd(signal),
     departed: async (signal) => {
-      if (!parts.skipDeparted) await departed(signal);
+      if (parts.skipDeparted) return;
+      assertRecords();
+      await departed(signal);
     },
     async leftovers(signal) {
       for (const what of await saver.tidyUp(signal))

@@ -133,7 +133,8 @@ export async function runOperator(
     },
     onState({ synced, error }) {
       report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
-      if (synced) inventory.look('local');
+      // Without the records none of these could look.
+      if (synced) for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
     },
     signal: stop,
   });
