@@ -94,8 +94,10 @@ describe('records of a node that has left', () => {
     expect(await scene.look()).toEqual(['release a']);
   });
 
-  it('stay when they are of S3, of this node, or of one that is there', async () => {
-    const scene = world([record('a', 'gone', { s3: true }), record('b', 'here'), record('c', 'there')]);
+  it('stay when they are of S3, of no node, of this one, or of one that is there', async () => {
+    const nobody = record('d');
+    const odd = { ...nobody, file: { ...nobody.file, spec: { ...nobody.file.spec, nodeName: '' } } };
+    const scene = world([record('a', 'gone', { s3: true }), record('b', 'here'), record('c', 'there'), odd]);
     scene.nodes.add('there');
     await scene.look();
     expect(await scene.look()).toEqual([]);

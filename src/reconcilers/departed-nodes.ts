@@ -75,7 +75,7 @@ export function createDepartedNodes(parts: DepartedNodesParts): (signal: AbortSi
 
 function recordsByNode(parts: DepartedNodesParts): ReadonlyMap<string, readonly InventoryRecord[]> {
   const local = [...parts.records.all()].filter(
-    ({ file }) => !isS3Record(file, parts.program) && file.spec.nodeName !== parts.nodeName,
+    ({ file }) => !isS3Record(file, parts.program) && !['', parts.nodeName].includes(file.spec.nodeName),
   );
   return Map.groupBy(local, ({ file }) => file.spec.nodeName);
 }

@@ -40,7 +40,7 @@ interface World {
   readonly records?: readonly InventoryRecord[];
   /** The same on the API server, where it is not what the watch has shown. */
   readonly current?: readonly InventoryRecord[];
-  readonly synced?: boolean;
+  readonly fresh?: boolean;
   readonly policy?: Partial<PrunePolicy>;
   readonly stat?: () => Promise<never>;
 }
@@ -60,7 +60,7 @@ async function prune(world: World = {}): Promise<string[]> {
   };
   const parts = {
     program: 'k3s',
-    records: { synced: world.synced ?? true, fresh: world.synced ?? true, keptBy: () => records },
+    records: { synced: true, fresh: world.fresh ?? true, keptBy: () => records },
     writer: { release: write('release'), mark: write('mark') },
     events: {
       emit: ({ metadata }: ETCDSnapshotFile, _type: string, reason: string) =>
@@ -102,8 +102,8 @@ describe('pruneStore', () => {
     expect(await prune()).toEqual([...removed(at(1), at(2)), ...gone(oldest), ...gone(middle)]);
   });
 
-  it('deletes nothing before the records are known', async () => {
-    expect(await prune({ synced: false })).toEqual([]);
+  it('deletes nothing while the records are not known, or may be old', async () => {
+    expect(await prune({ fresh: false })).toEqual([]);
   });
 
   it('deletes nothing when what it would keep cannot be asked', async () => {

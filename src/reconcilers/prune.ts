@@ -60,7 +60,7 @@ export async function pruneStore(
   policy: PrunePolicy,
   signal: AbortSignal,
 ): Promise<number> {
-  if (policy.keep < 1 || !parts.records.synced) return 0;
+  if (policy.keep < 1 || !parts.records.fresh) return 0;
   const recorded = recordedIn(parts, policy);
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
