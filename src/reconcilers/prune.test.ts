@@ -140,13 +140,12 @@ describe('pruneStore', () => {
       [held, theirs],
       [{}, { ...theirs, ...held }],
     ] as const) {
-      const records = [
-        record(newest),
-        record(middle),
-        record(oldest, { metadata: first }),
-        record(oldest, { metadata: second }),
-      ];
+      const both = (of: Snapshot) => [record(of, { metadata: first }), record(of, { metadata: second })];
+      const records = [record(newest), record(middle), ...both(oldest)];
       expect(await prune({ records })).toEqual([...removed(at(2)), ...gone(middle)]);
+      // Nor is it counted, so the next one is the newest.
+      const ofNewest = [...both(newest), record(middle), record(oldest)];
+      expect(await prune({ records: ofNewest })).toEqual([...removed(at(1)), ...gone(oldest)]);
     }
   });
 

@@ -133,7 +133,6 @@ function retentionOf(
     ...retention,
     spared(snapshot) {
       if (made?.has(snapshot.name)) return 'it has just been made';
-      if (recordsOf(recorded, snapshot).length === 0) return 'it has no record yet';
       return latest.has(snapshot.name) ? 'it was recorded last, so its time may be wrong' : undefined;
     },
   };
