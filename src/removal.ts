@@ -117,7 +117,9 @@ export function createRemoval(parts: RemovalParts): Removal {
             const place = placeOf(store.kind, name);
             return place !== undefined && records?.holder(name, place) !== undefined;
           };
-          const result = await pruneSnapshots(store, { ...policy, held }, signal, { dryRun });
+          const result = await pruneSnapshots(store, { ...policy, held, now: parts.clock.now() }, signal, {
+            dryRun,
+          });
           done.push({ ...result, store: store.kind, keep: policy.keep });
           for (const { name } of result.deleted) {
             await forget(records, { name, store: store.kind }, signal, warnings);

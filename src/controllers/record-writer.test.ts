@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { SnapshotError } from '../errors.ts';
 import type { SnapshotFilesApi } from '../kube/snapshot-files-api.ts';
@@ -67,4 +68,31 @@ describe('a record that is let go because its data are gone', () => {
     await expect(scene.writer.release(record, never)).rejects.toMatchObject({ code: 'conflict' });
     expect(scene.diary).toEqual(['lifted']);
   });
+});
+
+it('makes a record with what people had asked of the one before it, beside what belongs to the copy', async () => {
+  const created: ETCDSnapshotFile[] = [];
+  const files = {
+    get: async () => undefined,
+    create: async (file) => {
+      created.push(file);
+      return file;
+    },
+  } satisfies Partial<SnapshotFilesApi>;
+  const hold = { 'etcd.k3s.cattle.io/snapshot-hold': 'audit' };
+  const snapshot = exampleSnapshot('a-n1-1', { tokenHash: 'b4b83cda3099' });
+  const writer = createRecordWriter({
+    files: files as Partial<SnapshotFilesApi> as SnapshotFilesApi,
+    program: 'k3s',
+    finalizer: OURS,
+    clock: { now: () => new Date() },
+    events: { emit: () => {} },
+    wishesFor: ({ name }) => (name === snapshot.name ? hold : {}),
+  });
+  await writer.publish(snapshot, never);
+  await writer.publish(exampleSnapshot('b-n1-2'), never);
+  expect(created.map(({ metadata }) => metadata.annotations)).toEqual([
+    { ...hold, 'etcd.k3s.cattle.io/snapshot-token-hash': 'b4b83cda3099' },
+    undefined,
+  ]);
 });

@@ -15,6 +15,8 @@ export interface RecordWriterOptions {
   readonly finalizer: string;
   readonly clock: Clock;
   readonly events: RecordEvents;
+  /** Annotations with which the record of this copy is born; none unless given. */
+  readonly wishesFor?: (snapshot: Snapshot) => Readonly<Record<string, string>>;
 }
 
 export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
@@ -24,7 +26,9 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
   const released = new Set<string>();
   const publish = async (snapshot: Snapshot, signal: AbortSignal) => {
     const file = toSnapshotFile(snapshot, program);
-    const desired = { ...file, metadata: { ...file.metadata, finalizers: [name] } };
+    const annotations = { ...options.wishesFor?.(snapshot), ...file.metadata.annotations };
+    const described = Object.keys(annotations).length === 0 ? {} : { annotations };
+    const desired = { ...file, metadata: { ...file.metadata, ...described, finalizers: [name] } };
     const created = await publishRecord(files, desired, program, signal);
     if (created !== undefined) tellCreated(options.events, created);
   };

@@ -1,12 +1,14 @@
 import type { InventoryControllerOptions } from '../controllers/inventory-controller.ts';
 import type { LocalPlace } from '../crds/claim.ts';
 import { S3_NODE } from '../crds/etcd-snapshot-file.ts';
+import { SnapshotError } from '../errors.ts';
 import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import type { Logger } from '../logger.ts';
 import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
 import { createInventory } from '../reconcilers/inventory.ts';
 import { createLocalInventory } from '../reconcilers/local-inventory.ts';
 import type { PruneParts } from '../reconcilers/prune.ts';
+import type { RecordMemory } from '../reconcilers/record-memory.ts';
 import { createS3Inventory } from '../reconcilers/s3-inventory.ts';
 import type { SnapshotFolder } from '../snapshot/ports.ts';
 import type { Timers } from '../timers.ts';
@@ -18,6 +20,7 @@ export interface LooksParts extends PruneParts {
   readonly place: LocalPlace;
   readonly saver: Saver;
   readonly facts: ClusterFacts;
+  readonly memory: RecordMemory;
   /** Base name of the schedule; undefined: there is none, and nothing is pruned. */
   readonly scheduledBase: string | undefined;
   /** Records on S3 that are known for a shorter time are not removed. */
@@ -46,6 +49,7 @@ export function createLooks(parts: LooksParts): Looks {
     createInventory({
       ...parts,
       ...clocks,
+      wentSince: (snapshot, since) => parts.memory.wentSince(snapshot, since),
       store,
       keeper: store === 's3' ? S3_NODE : nodeName,
       youngMs: store === 's3' ? parts.youngMs : 0,
@@ -61,20 +65,35 @@ export function createLooks(parts: LooksParts): Looks {
   });
   const s3 = createS3Inventory({
     ...parts,
+    ...clocks,
     inventory: inventoryOf('s3'),
     clusterId: (signal) => facts.clusterId(signal),
     onSnapshots: (count) => parts.onSnapshots('s3', count),
   });
   const departed = createDepartedNodes({
     ...parts,
+    ...clocks,
     nodeIsGone: (name, signal) => facts.nodeIsGone(name, signal),
   });
+  /** What a look compares a place with. Without it every file and object would seem to be new. */
+  const assertRecords = () => {
+    if (!parts.records.synced)
+      throw new SnapshotError('unavailable', 'The records have not been listed yet', { retryable: true });
+  };
   return {
-    local,
-    s3,
+    async local(signal) {
+      assertRecords();
+      return local(signal);
+    },
+    async s3(view, signal) {
+      assertRecords();
+      return s3(view, signal);
+    },
     etcd: (signal) => saver.checkEtcd(signal),
     departed: async (signal) => {
-      if (!parts.skipDeparted) await departed(signal);
+      if (parts.skipDeparted) return;
+      assertRecords();
+      await departed(signal);
     },
     async leftovers(signal) {
       for (const what of await saver.tidyUp(signal))

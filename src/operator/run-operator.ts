@@ -16,6 +16,7 @@ import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
 import { createReadiness, reasonOf } from '../ops/readiness.ts';
 import { mayBeOneTooMany } from '../reconcilers/prune.ts';
+import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
@@ -78,7 +79,8 @@ export async function runOperator(
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
-  const writer = createRecordWriter({ files, program, finalizer, clock: timers, events });
+  const memory = createRecordMemory(program, timers);
+  const writer = createRecordWriter({ ...memory, files, program, finalizer, clock: timers, events });
   const folder = createLocalStore({
     dir: config.snapshotDir,
     isDefaultDir: config.snapshotDirIsDefault,
@@ -121,15 +123,18 @@ export async function runOperator(
     random,
     onChange(name, now, before) {
       records.enqueue(name);
+      const dataStay = memory.changed(now, before);
       const record = now ?? before;
       if (record === undefined) return;
       if (!isS3Record(record.file, program)) inventory.lookAfter('local', FOLDER_SETTLES_MS);
+      else if (dataStay) inventory.look('s3');
       else if (before === undefined && mayBeOneTooMany(record, base))
         inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
     },
     onState({ synced, error }) {
       report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
-      if (synced) inventory.look('local');
+      // Without the records none of these could look.
+      if (synced) for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
     },
     signal: stop,
   });
@@ -140,9 +145,13 @@ export async function runOperator(
   };
   const shared = {
     program,
+    nodeName,
+    folder,
+    place,
     records: watched.view,
     writer,
     events,
+    reread: (name: string, signal: AbortSignal) => files.get(name, signal),
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
   };
@@ -153,9 +162,7 @@ export async function runOperator(
     random,
     reconcile: createSnapshotFileReconciler({
       ...shared,
-      nodeName,
       finalizer,
-      folder,
       folderPlace: place,
       s3: () => live.view(),
       deletionPolicy: settings.deletionPolicy,
@@ -167,7 +174,6 @@ export async function runOperator(
         clock: timers,
         k3sLooksMs: tuning.k3sLooksMs,
       }),
-      reread: (name, signal) => files.get(name, signal),
       clock: timers,
       isLeader: () => leadership.current() !== undefined,
     }),
@@ -186,9 +192,7 @@ export async function runOperator(
   });
   const looks = createLooks({
     ...shared,
-    nodeName,
-    folder,
-    place,
+    memory,
     saver,
     facts,
     scheduledBase: settings.schedule === undefined ? undefined : base,
@@ -264,7 +268,6 @@ export async function runOperator(
         config,
         settings,
         saver,
-        folder,
         metrics,
         logger,
         timers,

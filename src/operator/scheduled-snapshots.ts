@@ -1,6 +1,7 @@
 import type { OperatorSettings } from '../config/operator-settings.ts';
 import type { Config } from '../config/types.ts';
 import { runSchedule } from '../controllers/schedule-controller.ts';
+import type { LocalPlace } from '../crds/claim.ts';
 import type { SnapshotError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../ops/metrics.ts';
@@ -16,6 +17,7 @@ export interface ScheduleParts extends PruneParts {
   readonly settings: OperatorSettings;
   readonly saver: Saver;
   readonly folder: SnapshotFolder;
+  readonly place: LocalPlace;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly timers: Timers;
@@ -41,8 +43,15 @@ export async function runScheduledSnapshots(
   const stores = config.s3.kind === 'off' ? (['local'] as const) : (['local', 's3'] as const);
   const attempt = createScheduledSnapshot({
     save: (signal) => saver.save(signal),
-    async prune(signal) {
-      const policy = { base, keep: settings.retention, keeper: config.nodeName };
+    async prune({ created }, signal) {
+      const policy = {
+        base,
+        keep: settings.retention,
+        keeper: config.nodeName,
+        place: parts.place,
+        now: timers.now(),
+        made: new Set(created.map(({ name }) => name)),
+      };
       await pruneStore(parts, folder, await folder.list(signal), policy, signal);
     },
     onSaved({ created, failures, warnings }) {

@@ -31,13 +31,22 @@ function record(of: Snapshot, changes: Changes = {}): InventoryRecord {
   };
 }
 
-function input(observed: readonly Snapshot[], records: readonly InventoryRecord[]): InventoryInput {
-  return { observed, records, now, monotonicNow: HOUR_MS, youngMs: 60_000, program: 'k3s', suspicious: 0 };
+function input(
+  observed: readonly Snapshot[],
+  records: readonly InventoryRecord[],
+  elsewhere: readonly InventoryRecord[] = [],
+): InventoryInput {
+  const clocks = { now, monotonicNow: HOUR_MS, youngMs: 60_000 };
+  return { observed, records, elsewhere, ...clocks, program: 'k3s', believed: new Set() };
 }
 
 /** A plan by names of snapshots; what is empty is left out. */
-function plan(observed: readonly Snapshot[], records: readonly InventoryRecord[]) {
-  const result = planInventory(input(observed, records));
+function plan(
+  observed: readonly Snapshot[],
+  records: readonly InventoryRecord[],
+  elsewhere?: readonly InventoryRecord[],
+) {
+  const result = planInventory(input(observed, records, elsewhere));
   const named = (all: readonly InventoryRecord[]) => all.map(({ file }) => file.spec.snapshotName);
   const lists = {
     create: result.create.map(({ name }) => name),
@@ -172,6 +181,36 @@ describe('planInventory: what is not there', () => {
     expect(plan([], [one])).toEqual(expected);
   });
 
+  it.each([
+    ['a hold', { 'etcd.k3s.cattle.io/snapshot-hold': 'audit' }],
+    ['a deletion policy', { 'etcd.k3s.cattle.io/snapshot-deletion-policy': 'Retain' }],
+  ])('never removes, and marks once, what somebody has put %s on', (_, annotations) => {
+    const metadata = { annotations };
+    expect(plan([], [record(a, { metadata })])).toEqual({ mark: ['a'] });
+    const error = { time: ago(48 * HOUR_MS), message: 'x' };
+    const marked = record(a, { metadata, status: { readyToUse: false, error } });
+    expect(plan([], [marked])).toEqual({});
+    expect(plan([a], [marked])).toEqual({ update: ['a'] });
+    expect(plan([], [], [marked])).toEqual({});
+  });
+
+  it('removes a record whose hold was lifted', () => {
+    const lifted = { annotations: { 'etcd.k3s.cattle.io/snapshot-hold': 'false' } };
+    expect(plan([], [record(a, { metadata: lifted })])).toEqual({ remove: ['a'] });
+  });
+
+  it('removes a failure of another place after a day, and nothing else there', () => {
+    const day = since(24 * HOUR_MS);
+    const elsewhere = [
+      record(failedUpload, day),
+      record({ ...failedUpload, name: 'young' }, since(HOUR_MS)),
+      record(inS3),
+      record({ ...failedUpload, name: 'applied' }, { ...day, applied: true }),
+      record({ ...failedUpload, name: 'leaving' }, { ...day, metadata: leaving }),
+    ];
+    expect(plan([], [], elsewhere)).toEqual({ remove: ['a'] });
+  });
+
   it('says in a mark what is wrong', () => {
     const { mark } = planInventory(input([], [record(a, { applied: true })]));
     expect(mark[0]?.message).toBe('the snapshot is not there');
@@ -203,12 +242,13 @@ describe('planInventory: when much vanishes at once', () => {
     });
   });
 
-  it('goes on when the third listing in a row says the same', () => {
+  it('goes on when all that is missing was missing before, and not when one more is', () => {
     const vanished = records(12);
-    const remove = [0, 1, 2].map(
-      (suspicious) => planInventory({ ...input([], vanished), suspicious }).remove.length,
+    const [first = '', ...others] = vanished.map(({ file }) => file.metadata.name);
+    const remove = [others, [first, ...others], [first, ...others, 'another']].map(
+      (names) => planInventory({ ...input([], vanished), believed: new Set(names) }).remove.length,
     );
-    expect(remove).toEqual([0, 0, 12]);
+    expect(remove).toEqual([0, 12, 12]);
   });
 
   it('says which ones, in an order that does not depend on the listing, and of how many', () => {

@@ -1,15 +1,14 @@
-import type { ETCDSnapshotFile, Program } from '../crds/etcd-snapshot-file.ts';
+import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import { recordDiffers } from './record-difference.ts';
+import { hasWishes } from './wishes.ts';
 
 /** k3s keeps the record of a failure for a day. */
 const FAILED_TTL_MS = 24 * 3_600_000;
 /** So many may go in one pass without a second look. */
 const FEW = 10;
-/** After so many passes in a row that were suspended for the same records, they are believed to be gone. */
-const PASSES_TO_BELIEVE = 2;
-const MISSING = 'the snapshot is not there';
+export const MISSING = 'the snapshot is not there';
 
 /** A record as the watch knows it. */
 export interface InventoryRecord {
@@ -25,14 +24,16 @@ export interface InventoryInput {
   readonly observed: readonly Snapshot[];
   /** The records of the place, and only those: of another folder, bucket, endpoint or prefix nothing is known here. */
   readonly records: readonly InventoryRecord[];
+  /** Records of other places that nobody looks at. Only those of failures can be judged: there are no data. */
+  readonly elsewhere: readonly InventoryRecord[];
   readonly now: Date;
   /** On the clock of `seenAt`. */
   readonly monotonicNow: number;
   /** A record that is known for a shorter time stays: what it speaks of may have come after the place was listed. */
   readonly youngMs: number;
   readonly program: Program;
-  /** How many passes in a row before this one were suspended for the same records. */
-  readonly suspicious: number;
+  /** Names of records that were missing already in the passes before, often enough to be believed gone. */
+  readonly believed: ReadonlySet<string>;
 }
 
 /** What is to be done so that records and place agree. */
@@ -40,7 +41,7 @@ export interface InventoryPlan {
   readonly create: readonly Snapshot[];
   /** What is known of the snapshot from its record, and was not looked up this time, has been filled in. */
   readonly update: readonly { readonly record: InventoryRecord; readonly snapshot: Snapshot }[];
-  /** Records that somebody applied, and whose data are not there: they are told so, and stay. */
+  /** Records that somebody applied, or has asked something of, and whose data are not there: they are told so, and stay. */
   readonly mark: readonly { readonly record: InventoryRecord; readonly message: string }[];
   /** Records without data. No data may be deleted with them: they may have come back meanwhile. */
   readonly remove: readonly InventoryRecord[];
@@ -78,15 +79,19 @@ export function planInventory(input: InventoryInput): InventoryPlan {
 
   const missing = records.filter((record) => !found.has(record) && !isLeaving(record));
   const mark = missing
-    .filter((record) => record.applied && !isYoung(record, input) && !isMarked(record))
+    .filter((record) => stays(record, program) && !isYoung(record, input) && !isMarked(record))
     .map((record) => ({ record, message: MISSING }));
-  const others = missing.filter(({ applied }) => !applied);
-  const expired = others.filter((record) => isFailed(record) && isExpired(record, input.now));
+  const others = missing.filter((record) => !stays(record, program));
+  const strange = input.elsewhere.filter((record) => !isLeaving(record) && !stays(record, program));
+  const expired = [...others, ...strange].filter(
+    (record) => isFailed(record) && isExpired(record, input.now),
+  );
   const gone = others.filter((record) => !isFailed(record) && !isYoung(record, input));
   const present = [...found].filter((record) => !isLeaving(record)).length;
   const plan = { create, update, inStep: present - update.length };
   const of = gone.length + present;
-  if (gone.length > FEW && gone.length * 2 > of && input.suspicious < PASSES_TO_BELIEVE) {
+  const isBelieved = gone.every(({ file }) => input.believed.has(file.metadata.name));
+  if (gone.length > FEW && gone.length * 2 > of && !isBelieved) {
     return { ...plan, mark: [], remove: [], suspended: { records: gone.toSorted(byName), of } };
   }
   return { ...plan, mark, remove: [...expired, ...gone] };
@@ -101,6 +106,11 @@ function withKnownFacts(snapshot: Snapshot, { file }: InventoryRecord, program: 
     ...snapshot,
     nodeName: snapshot.nodeName ?? nodeName,
   };
+}
+
+/** What people have written into it is not to be forgotten when its data are away, perhaps for a moment. */
+export function stays({ file, applied }: InventoryRecord, program: Program): boolean {
+  return applied || hasWishes(file, recordKeys(program));
 }
 
 /** Somebody wants it gone: that is another reconciler's business. */
@@ -124,7 +134,7 @@ function isYoung({ seenAt }: InventoryRecord, { monotonicNow, youngMs }: Invento
 }
 
 /** Whoever says already that there is nothing to use is not contradicted. */
-function isMarked(record: InventoryRecord): boolean {
+export function isMarked(record: InventoryRecord): boolean {
   return isFailed(record) && record.file.status?.readyToUse === false;
 }
 

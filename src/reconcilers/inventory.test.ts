@@ -1,7 +1,8 @@
-import { expect, it } from 'vitest';
-import { toSnapshotFile } from '../crds/mapping.ts';
+import { describe, expect, it } from 'vitest';
+import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
+import { fromSnapshotFile, toSnapshotFile } from '../crds/mapping.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { createInventory, type InventoryParts } from './inventory.ts';
+import { createInventory, type Found, type InventoryParts } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
 
 const never = new AbortController().signal;
@@ -22,38 +23,131 @@ function records(count: number): InventoryRecord[] {
   });
 }
 
-/** Looks at a folder that is suddenly empty, at these times, and says how many records went each time. */
-async function lookAt(times: readonly number[], of = 12): Promise<number[]> {
-  const left = records(of);
-  const warnings: string[] = [];
-  let now = 0;
+interface World {
+  /** What there is of records at this moment. */
+  readonly left: InventoryRecord[];
+  readonly now?: () => number;
+  /** When the record of a copy was seen to go. */
+  readonly went?: number;
+  readonly write?: () => Promise<void>;
+}
+
+/** An inventory of a folder, and a diary of what it does: the names of snapshots. */
+function world({ left, now = () => HOUR, went, write = async () => {} }: World) {
+  const diary: string[] = [];
   const inventory = createInventory({
     program: 'k3s',
     store: 'local',
     keeper: 'node-1',
     records: { keptBy: () => left },
-    writer: { release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1 },
-    events: { emit: (_file: unknown, _type: string, reason: string) => warnings.push(reason) },
+    writer: {
+      async publish({ name }: Snapshot) {
+        diary.push(`publish ${name}`);
+        await write();
+      },
+      refresh: async (_record: InventoryRecord, { name }: Snapshot) => diary.push(`refresh ${name}`),
+      release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1,
+    },
+    events: { emit: (_file: unknown, _type: string, reason: string) => diary.push(reason) },
+    wentSince: (_snapshot: Snapshot, since: number) => went !== undefined && went >= since,
     youngMs: 0,
     guardMs: 60_000,
     now: () => new Date(0),
-    monotonic: () => now,
+    monotonic: now,
   } as unknown as InventoryParts);
+  return { inventory, diary };
+}
+
+const empty: Found = { snapshots: [], since: 0, isGone: async () => true, inPlace: () => true };
+
+/** Looks at a folder that is suddenly empty, at these times, and says how many records went each time. */
+async function lookAt(times: readonly number[], left = records(12), change: (at: number) => void = () => {}) {
+  let now = 0;
+  const { inventory } = world({ left, now: () => now });
   const gone: number[] = [];
-  for (const time of times) {
+  for (const [at, time] of times.entries()) {
     now = time;
-    const found = { snapshots: [], isGone: async () => true, inPlace: () => true };
-    gone.push(await inventory.reconcile(found, never));
+    change(at);
+    gone.push(await inventory.reconcile(empty, never));
   }
   return gone;
 }
 
 it('lets a few records go at once', async () => {
-  expect(await lookAt([HOUR], 10)).toEqual([10]);
+  expect(await lookAt([HOUR], records(10))).toEqual([10]);
 });
 
+const minutes = (count: number) => Array.from({ length: count }, (_, at) => HOUR + at * 60_000);
+
 it('lets many go when two more looks agree, and looks in quick succession are one', async () => {
-  expect(await lookAt([0, 60_000, 120_000].map((at) => HOUR + at))).toEqual([0, 0, 12]);
+  expect(await lookAt(minutes(3))).toEqual([0, 0, 12]);
   const hasty = [0, 100, 200, 60_000, 60_100, 119_999, 120_000].map((at) => HOUR + at);
   expect(await lookAt(hasty)).toEqual([0, 0, 0, 0, 0, 0, 12]);
+});
+
+it('takes no look that misses other records for one that agrees', async () => {
+  const all = records(13);
+  const left = all.slice(1);
+  const change = (at: number) => {
+    // One that was there, or that nobody knew of, is missing too.
+    if (at === 2) left.push(...all.slice(0, 1));
+  };
+  expect(await lookAt(minutes(5), left, change)).toEqual([0, 0, 0, 0, 13]);
+});
+
+it('believes a look that misses fewer of the same', async () => {
+  const left = records(12);
+  const change = (at: number) => {
+    if (at === 2) left.pop();
+  };
+  expect(await lookAt(minutes(3), left, change)).toEqual([0, 0, 11]);
+});
+
+it('begins to count anew after a look that missed nothing', async () => {
+  const left = records(12);
+  const { inventory, diary } = world({ left, now: () => times.shift() ?? 0 });
+  const times = minutes(6);
+  const all = left.map(({ file }) => fromSnapshotFile(file, 'k3s'));
+  const gone: number[] = [];
+  for (const snapshots of [[], [], all, [], [], []]) {
+    gone.push(await inventory.reconcile({ ...empty, snapshots }, never));
+  }
+  expect(gone).toEqual([0, 0, 0, 0, 0, 12]);
+  expect(diary.filter((what) => what === 'ETCDSnapshotsVanished')).toHaveLength(4);
+});
+
+describe('a record that somebody deletes while its place is listed', () => {
+  const [record] = records(1);
+  const snapshot = fromSnapshotFile(record?.file as ETCDSnapshotFile, 'k3s');
+  const changed = { ...snapshot, size: 1568 };
+
+  it.each<[string, InventoryRecord[], Snapshot]>([
+    ['made again', [], snapshot],
+    ['written to', records(1), changed],
+  ])('is not %s when its data are gone too', async (_, left, listed) => {
+    const scene = world({ left, went: 7 });
+    expect(await scene.inventory.reconcile({ ...empty, snapshots: [listed], since: 7 }, never)).toBe(0);
+    expect(scene.diary).toEqual([]);
+  });
+
+  it.each([
+    ['its data were kept', 7, false],
+    ['that was before the listing', 8, true],
+  ])('is made again when %s', async (_, since, gone) => {
+    const scene = world({ left: [], went: 7 });
+    const found = { ...empty, snapshots: [snapshot], since, isGone: async () => gone };
+    expect(await scene.inventory.reconcile(found, never)).toBe(1);
+    expect(scene.diary).toEqual([`publish ${snapshot.name}`]);
+  });
+});
+
+it('asks this place for no data of a failure in another one', async () => {
+  const [one] = records(1);
+  const failed = one as InventoryRecord;
+  const status = { readyToUse: false, error: { time: '1969-12-01T00:00:00Z', message: 'x' } };
+  const left = [{ ...failed, file: { ...failed.file, status } }];
+  const scene = world({ left });
+  const found = { ...empty, inPlace: () => false, isGone: async () => false };
+  expect(await scene.inventory.reconcile(found, never)).toBe(1);
+  expect(left).toEqual([]);
 });

@@ -6,10 +6,14 @@ import { type InventoryPlan, type InventoryRecord, planInventory } from './inven
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
 
 const WRITES_AT_ONCE = 8;
+/** A record that was missing in so many passes before that were suspended is believed to be gone. */
+const PASSES_TO_BELIEVE = 2;
 
 export interface InventoryParts {
   readonly program: Program;
   readonly store: 'local' | 's3';
+  /** Whether a record of that copy has gone since then, on the clock of `monotonic`. */
+  readonly wentSince: (snapshot: Snapshot, since: number) => boolean;
   /** What the label of the records of this place says: the node, or `s3`. */
   readonly keeper: string;
   readonly records: RecordView;
@@ -27,6 +31,8 @@ export interface InventoryParts {
 /** What was found in a place, completely: a listing that broke off must not come here. */
 export interface Found {
   readonly snapshots: readonly Snapshot[];
+  /** When the listing began, on the clock of `Inventory.monotonic`. */
+  readonly since: number;
   /** Whether the snapshot is really not there: asked again before its record goes. */
   isGone(name: string, signal: AbortSignal): Promise<boolean>;
   /** Whether a record speaks of this place at all; what does not is left alone. */
@@ -37,29 +43,39 @@ export interface Found {
 export interface Inventory {
   /** Returns how many records it wrote. @throws the first failure, after everything else has been tried */
   reconcile(found: Found, signal: AbortSignal): Promise<number>;
+  monotonic(): number;
 }
 
 /** Remembers between passes only what the mass-delete guard has to know. */
 export function createInventory(parts: InventoryParts): Inventory {
-  let suspended = { passes: 0, names: '', at: Number.NEGATIVE_INFINITY };
+  /** In how many passes, not too soon after each other, each record was among those that vanished. */
+  let vanished: ReadonlyMap<string, number> = new Map();
+  let countedAt = Number.NEGATIVE_INFINITY;
   return {
+    monotonic: () => parts.monotonic(),
     async reconcile(found, signal) {
-      const records = parts.records.keptBy(parts.keeper).filter((record) => found.inPlace(record));
+      const kept = parts.records.keptBy(parts.keeper);
+      const { here: records = [], elsewhere = [] } = Object.groupBy(kept, (record) =>
+        found.inPlace(record) ? 'here' : 'elsewhere',
+      );
       const at = parts.monotonic();
-      const counts = at - suspended.at >= parts.guardMs;
+      const counts = at - countedAt >= parts.guardMs;
+      const believed = [...vanished].filter(([, passes]) => counts && passes >= PASSES_TO_BELIEVE);
       const plan = planInventory({
         observed: found.snapshots,
         records,
+        elsewhere,
         now: parts.now(),
         monotonicNow: at,
         youngMs: parts.youngMs,
         program: parts.program,
-        suspicious: counts ? suspended.passes : Math.max(0, suspended.passes - 1),
+        believed: new Set(believed.map(([name]) => name)),
       });
-      const names = plan.suspended?.records.map(({ file }) => file.metadata.name).join('\n') ?? '';
-      if (names === '') suspended = { passes: 0, names, at: Number.NEGATIVE_INFINITY };
-      else if (names !== suspended.names) suspended = { passes: 1, names, at };
-      else if (counts) suspended = { passes: suspended.passes + 1, names, at };
+      const names = plan.suspended?.records.map(({ file }) => file.metadata.name) ?? [];
+      const before = vanished;
+      vanished = new Map(names.map((name) => [name, (before.get(name) ?? 0) + (counts ? 1 : 0)]));
+      if (names.length === 0) countedAt = Number.NEGATIVE_INFINITY;
+      else if (counts) countedAt = at;
       warnOfMassDelete(parts, plan);
       return apply(parts, plan, found, signal);
     },
@@ -101,11 +117,16 @@ async function apply(
       { concurrency: WRITES_AT_ONCE },
     );
   };
+  /** Whoever deletes a record while its place is listed deletes the data too: what was listed then may be gone. */
+  const isThere = async (snapshot: Snapshot) =>
+    !parts.wentSince(snapshot, found.since) || !(await found.isGone(snapshot.name, signal));
   await each(plan.create, async (snapshot) => {
+    if (!(await isThere(snapshot))) return false;
     await parts.writer.publish(snapshot, signal);
     return true;
   });
   await each(plan.update, async ({ record, snapshot }) => {
+    if (!(await isThere(snapshot))) return false;
     await parts.writer.refresh(record, snapshot, signal);
     return true;
   });
@@ -115,7 +136,8 @@ async function apply(
   });
   await each(plan.remove, async (record) => {
     const { snapshotName, location } = record.file.spec;
-    if (location !== '' && !(await found.isGone(snapshotName, signal))) return false;
+    const ofData = location !== '' && found.inPlace(record);
+    if (ofData && !(await found.isGone(snapshotName, signal))) return false;
     const released = await parts.writer.release(record, signal);
     if (released && record.file.status?.error === undefined) {
       const message = `Snapshot ${snapshotName} deleted`;

@@ -18,12 +18,14 @@ export interface LocalInventoryParts {
 /** Brings the records of this node's disk into step with its snapshot folder. @returns whether anything was written */
 export function createLocalInventory(parts: LocalInventoryParts): (signal: AbortSignal) => Promise<boolean> {
   return async (signal) => {
+    const since = parts.inventory.monotonic();
     const listed = await parts.folder.list(signal);
     parts.onSnapshots(listed.length);
     const snapshots = await adopt(parts, listed, signal);
     const written = await parts.inventory.reconcile(
       {
         snapshots,
+        since,
         isGone: async (name, inner) => (await parts.folder.stat(name, inner)) === undefined,
         inPlace: ({ file }) => file.spec.location === '' || claimProblem(file, parts.place) === undefined,
       },

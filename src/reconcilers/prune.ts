@@ -1,18 +1,29 @@
-import { type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
+import pMap from 'p-map';
+import { claimProblem, type StorePlace } from '../crds/claim.ts';
+import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
+import { toSnapshotFile } from '../crds/mapping.ts';
 import { asError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
-import { planRetention } from '../snapshot/retention.ts';
-import type { Snapshot } from '../snapshot/snapshot.ts';
-import type { InventoryRecord } from './inventory-plan.ts';
+import { isSubject, planRetention, type RetentionPlan, type RetentionPolicy } from '../snapshot/retention.ts';
+import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
+import { type InventoryRecord, MISSING } from './inventory-plan.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
 import { isHeld } from './snapshot-file.ts';
+
+const LOOK_UPS_AT_ONCE = 8;
+/** Clocks differ by less; a name further ahead tells of one that was wrong. */
+const WRONG_CLOCK_MS = 60_000;
+/** Records of what was found in one look are made within less. */
+const ONE_LOOK_MS = 60_000;
 
 export interface PruneParts {
   readonly program: Program;
   readonly records: RecordView;
   readonly writer: RecordWriter;
   readonly events: RecordEvents;
+  /** The record as the API server has it now; undefined when it is gone. @throws SnapshotError */
+  readonly reread: (name: string, signal: AbortSignal) => Promise<ETCDSnapshotFile | undefined>;
   readonly onDeleted: (store: 'local' | 's3') => void;
   readonly onDeletionFailed: (store: 'local' | 's3') => void;
 }
@@ -24,13 +35,22 @@ export interface PrunePolicy {
   readonly keep: number;
   /** What the label of the records of this place says. */
   readonly keeper: string;
+  /** Records of other places say nothing about what is here. */
+  readonly place: StorePlace;
   /** Whose objects may be deleted; of no meaning on disk. */
   readonly clusterId?: string;
+  readonly now: Date;
+  /** Names that the run which prunes has just made. */
+  readonly made?: ReadonlySet<string>;
 }
+
+/** The records of one place by the copy that they are of, which may be several. */
+type Recorded = ReadonlyMap<string, readonly InventoryRecord[]>;
 
 /**
  * Deletes what is past the schedule's retention, data first and then the record. Held snapshots stay and do not count.
- * Nothing is deleted before the records are known: they say what is held.
+ * What was listed and recorded only leads there: whatever the decision rests on is looked up anew, and each record is read
+ * anew right before its data go. What has no record yet is not deleted either: nobody could have held it.
  * @returns how many went; @throws the first failure, after everything else has been tried
  */
 export async function pruneStore(
@@ -40,41 +60,180 @@ export async function pruneStore(
   policy: PrunePolicy,
   signal: AbortSignal,
 ): Promise<number> {
-  if (policy.keep < 1 || !parts.records.synced) return 0;
-  const keys = recordKeys(parts.program);
-  const recordOf = new Map<string, InventoryRecord>();
-  for (const record of parts.records.keptBy(policy.keeper))
-    recordOf.set(record.file.spec.snapshotName, record);
-  const held = (snapshot: Snapshot): boolean => {
-    const record = recordOf.get(snapshot.name);
-    return record !== undefined && isHeld(record.file, keys);
+  if (policy.keep < 1 || !parts.records.fresh) return 0;
+  const recorded = recordedIn(parts, policy);
+  const retention = retentionOf(parts, policy, snapshots, recorded);
+  const listed = planRetention(snapshots, retention);
+  tellOfWrongClock(parts, listed, policy, recorded);
+  const plan = await confirmed(store, listed, retention, signal);
+
+  const doomed = new Map(plan.delete.map(({ snapshot }) => [snapshot.name, snapshot]));
+  const careful = {
+    kind: store.kind,
+    async remove(name: string, inner: AbortSignal): Promise<boolean> {
+      const snapshot = doomed.get(name);
+      if (snapshot === undefined || !(await mayGo(parts, store, snapshot, retention, recorded, inner)))
+        return false;
+      return store.remove(name, inner);
+    },
   };
-  const plan = planRetention(snapshots, { ...policy, held });
-  const names = plan.delete.map(({ snapshot }) => snapshot.name);
-  const { removed, failures } = await removeNames(store, names, signal);
+  const { removed, failures } = await removeNames(careful, [...doomed.keys()], signal);
   const errors: Error[] = failures.map(({ error }) => error);
   for (const { name, error } of failures) {
     if (error.code === 'aborted') continue;
     parts.onDeletionFailed(store.kind);
+    const [record] = recordsOf(recorded, doomed.get(name));
     const message = `Snapshot ${name} is past retention and was not deleted: ${error.message}`;
-    const record = recordOf.get(name);
     if (record !== undefined) parts.events.emit(record.file, 'Warning', 'ETCDSnapshotDeleteFailed', message);
   }
   for (const name of removed) {
     parts.onDeleted(store.kind);
-    const record = recordOf.get(name);
-    if (record === undefined) continue;
-    try {
-      const released = await parts.writer.release(record, signal);
-      if (released)
-        parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', `Snapshot ${name} deleted`);
-    } catch (error) {
-      errors.push(asError(error));
+    for (const record of recordsOf(recorded, doomed.get(name))) {
+      try {
+        await letGo(parts, record, signal);
+      } catch (error) {
+        errors.push(asError(error));
+      }
     }
   }
   signal.throwIfAborted();
   if (errors[0] !== undefined) throw errors[0];
   return removed.length;
+}
+
+function recordedIn({ records }: PruneParts, { keeper, place }: PrunePolicy): Recorded {
+  const here = records.keptBy(keeper).filter(({ file }) => claimProblem(file, place) === undefined);
+  return Map.groupBy(here, ({ file }) => file.spec.location);
+}
+
+function recordsOf(recorded: Recorded, snapshot: Snapshot | undefined): readonly InventoryRecord[] {
+  return snapshot === undefined ? [] : (recorded.get(locationUrl(snapshot.location)) ?? []);
+}
+
+function retentionOf(
+  { program }: PruneParts,
+  policy: PrunePolicy,
+  snapshots: readonly Snapshot[],
+  recorded: Recorded,
+): RetentionPolicy {
+  const { base, keep, clusterId, now, made } = policy;
+  const keys = recordKeys(program);
+  const retention: RetentionPolicy = {
+    base,
+    keep,
+    now,
+    ...(clusterId === undefined ? {} : { clusterId }),
+    held: (snapshot) => recordsOf(recorded, snapshot).some(({ file }) => isHeld(file, keys)),
+  };
+  const latest = recordedAfterTheNewest(
+    snapshots.filter((one) => isSubject(one, retention)),
+    recorded,
+  );
+  return {
+    ...retention,
+    spared(snapshot) {
+      if (made?.has(snapshot.name)) return 'it has just been made';
+      return latest.has(snapshot.name) ? 'it was recorded last, so its time may be wrong' : undefined;
+    },
+  };
+}
+
+/**
+ * The snapshot of each node that was recorded last, when that was well after the one with the newest name: its node's clock
+ * was wrong when it was taken, or the other's was. The times of records are all of one clock, the API server's.
+ */
+function recordedAfterTheNewest(subject: readonly Snapshot[], recorded: Recorded): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const [, ofNode] of Map.groupBy(subject, ({ nodeName }) => nodeName)) {
+    const known = ofNode.flatMap((snapshot) => {
+      const at = recordedAt(recordsOf(recorded, snapshot));
+      return Number.isNaN(at) ? [] : [{ snapshot, at }];
+    });
+    const newest = known.toSorted(
+      (a, b) => b.snapshot.createdAt.getTime() - a.snapshot.createdAt.getTime(),
+    )[0];
+    const last = known.toSorted((a, b) => b.at - a.at)[0];
+    if (newest !== undefined && last !== undefined && last.at - newest.at > ONE_LOOK_MS)
+      names.add(last.snapshot.name);
+  }
+  return names;
+}
+
+/** When the first of its records was made, in milliseconds; NaN when none says so. */
+function recordedAt(records: readonly InventoryRecord[]): number {
+  const times = records.map(({ file }) => Date.parse(file.metadata.creationTimestamp ?? ''));
+  return times.length === 0 ? Number.NaN : Math.min(...times);
+}
+
+function tellOfWrongClock(
+  { events }: PruneParts,
+  plan: RetentionPlan,
+  { now }: PrunePolicy,
+  recorded: Recorded,
+): void {
+  for (const { snapshot, early } of plan.keep) {
+    if (!early || snapshot.createdAt.getTime() - now.getTime() < WRONG_CLOCK_MS) continue;
+    const message = `Snapshot ${snapshot.name} is of a time that has not come yet, so no retention counts it: check the clock of ${snapshot.nodeName}`;
+    const [record] = recordsOf(recorded, snapshot);
+    if (record !== undefined) events.emit(record.file, 'Warning', 'ETCDSnapshotClock', message);
+  }
+}
+
+/** The same plan on what the store says now of all those that count, and not on what a record said of them. */
+async function confirmed(
+  store: SnapshotStore,
+  plan: RetentionPlan,
+  retention: RetentionPolicy,
+  signal: AbortSignal,
+): Promise<RetentionPlan> {
+  if (plan.delete.length === 0) return plan;
+  const kept = await pMap(plan.keep, ({ snapshot }) => store.stat(snapshot.name, signal), {
+    concurrency: LOOK_UPS_AT_ONCE,
+  });
+  const there = kept.filter((snapshot) => snapshot !== undefined);
+  return planRetention([...there, ...plan.delete.map(({ snapshot }) => snapshot)], retention);
+}
+
+/** Asked right before the data go: the object for whose it is, the API server for what people have asked for meanwhile. */
+async function mayGo(
+  parts: PruneParts,
+  store: SnapshotStore,
+  listed: Snapshot,
+  retention: RetentionPolicy,
+  recorded: Recorded,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const now = await store.stat(listed.name, signal);
+  if (now === undefined) return false;
+  const known = recordsOf(recorded, listed);
+  if (!isSubject(now, retention)) {
+    const [record] = store.kind === 's3' ? known : [];
+    const whose = now.clusterId === undefined ? 'no cluster' : `cluster ${now.clusterId}`;
+    const message = `Snapshot ${listed.name} is past retention and stays: the object is of ${whose}`;
+    if (record !== undefined) parts.events.emit(record.file, 'Warning', 'ETCDSnapshotNotDeleted', message);
+    return false;
+  }
+  const location = locationUrl(listed.location);
+  const keys = recordKeys(parts.program);
+  const names = new Set(known.map(({ file }) => file.metadata.name));
+  names.add(toSnapshotFile(now, parts.program).metadata.name);
+  const records = await Promise.all([...names].map((name) => parts.reread(name, signal)));
+  const current = records
+    .filter((file) => file !== undefined)
+    .filter(({ spec }) => spec.location === location);
+  // One that somebody deletes is the finalizer's business, which knows whether the data are to stay.
+  return (
+    current.length > 0 &&
+    !current.some((file) => file.metadata.deletionTimestamp !== undefined || isHeld(file, keys))
+  );
+}
+
+async function letGo(parts: PruneParts, record: InventoryRecord, signal: AbortSignal): Promise<void> {
+  // Whoever applied it would apply it again.
+  if (record.applied) return parts.writer.mark(record, MISSING, signal);
+  if (!(await parts.writer.release(record, signal))) return;
+  const message = `Snapshot ${record.file.spec.snapshotName} deleted`;
+  parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);
 }
 
 /** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */

@@ -1,6 +1,8 @@
 import { claimProblem, type S3Place } from '../crds/claim.ts';
 import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
+import { asError, isSnapshotError } from '../errors.ts';
+import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { ListedEntry } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
@@ -14,6 +16,7 @@ export interface S3InventoryParts extends PruneParts {
   readonly inventory: Inventory;
   /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
   readonly scheduledBase: string | undefined;
+  now(): Date;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
   onSnapshots(count: number): void;
@@ -30,6 +33,7 @@ export function createS3Inventory(
   const remembered = new Map<string, Snapshot>();
   return async (view, signal) => {
     const own = await parts.clusterId(signal);
+    const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
     const listed = await view.shared.list(signal, recallFrom(recorded, remembered));
     remembered.clear();
@@ -39,19 +43,28 @@ export function createS3Inventory(
     // An object of unknown origin is shown, since somebody has put it into our folder; only another cluster's is not.
     const snapshots = listed.filter(({ clusterId }) => clusterId === undefined || clusterId === own);
     parts.onSnapshots(snapshots.length);
-    const written = await parts.inventory.reconcile(
-      {
-        snapshots,
-        isGone: async (name, inner) => (await view.shared.stat(name, inner)) === undefined,
-        inPlace: (record) => isOf(record, view.place),
-      },
-      signal,
-    );
+    const found = {
+      snapshots,
+      since,
+      isGone: async (name: string, inner: AbortSignal) => (await view.shared.stat(name, inner)) === undefined,
+      inPlace: (record: InventoryRecord) => isOf(record, view.place),
+    };
     const { scheduledBase: base } = parts;
-    const policy = { keep: view.retention, keeper: S3_NODE, clusterId: own };
-    const pruned =
-      base === undefined ? 0 : await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
-    return written + pruned > 0;
+    const { place, retention: keep } = view;
+    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
+    // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
+    let failure: Error | undefined;
+    let changed = 0;
+    try {
+      changed += await parts.inventory.reconcile(found, signal);
+    } catch (error) {
+      if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
+      failure = asError(error);
+    }
+    if (base !== undefined)
+      changed += await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
+    if (failure !== undefined) throw failure;
+    return changed > 0;
   };
 }
 
@@ -62,7 +75,10 @@ function isOf({ file }: InventoryRecord, place: S3Place): boolean {
   return endpoint === place.endpoint && bucket === place.bucket && prefix === place.prefix;
 }
 
-/** What the records say of objects that were looked up once: so a new leader has nothing to look up. */
+/**
+ * What the records say of objects that were looked up once: so a new leader has nothing to look up. What somebody applied
+ * was not looked up by us: it may come from another cluster, with all that was written into it there.
+ */
 function recordedSnapshots(
   parts: S3InventoryParts,
   place: S3Place,
@@ -70,8 +86,9 @@ function recordedSnapshots(
 ): ReadonlyMap<string, Snapshot> {
   const recorded = new Map<string, Snapshot>();
   for (const record of parts.records.keptBy(S3_NODE)) {
-    if (!isOf(record, place) || record.file.status?.readyToUse !== true) continue;
-    const snapshot = fromSnapshotFile(record.file, parts.program);
+    if (record.applied || !isOf(record, place) || record.file.status?.readyToUse !== true) continue;
+    const claimed = fromSnapshotFile(record.file, parts.program);
+    const snapshot = { ...claimed, createdAt: parseCreatedAt(claimed.name) ?? claimed.createdAt };
     // The annotation is written for objects of this cluster only.
     if (snapshot.etag !== undefined) recorded.set(snapshot.name, { ...snapshot, clusterId: own });
   }

@@ -4,8 +4,8 @@ import type { SaveResult } from '../snapshot/save-snapshot.ts';
 export interface ScheduledSnapshotParts {
   /** Saves to every store that can be used now. @throws SnapshotError when there is no copy anywhere */
   save(signal: AbortSignal): Promise<SaveResult>;
-  /** Keeps the retention of the snapshot folder. @throws SnapshotError */
-  prune(signal: AbortSignal): Promise<void>;
+  /** Keeps the retention of the snapshot folder, and what was just saved in any case. @throws SnapshotError */
+  prune(saved: SaveResult, signal: AbortSignal): Promise<void>;
   /** Told what came of the save: for the log, metrics and records. */
   onSaved(result: SaveResult): void;
   onFailed(error: SnapshotError): void;
@@ -24,8 +24,10 @@ const RETRY_AFTER_MS: readonly number[] = [60_000, 300_000, 900_000];
  */
 export function createScheduledSnapshot(parts: ScheduledSnapshotParts): Attempt {
   return async (attempt, signal) => {
+    let saved: SaveResult;
     try {
-      parts.onSaved(await parts.save(signal));
+      saved = await parts.save(signal);
+      parts.onSaved(saved);
     } catch (error) {
       if (signal.aborted) throw error;
       const failure = asSnapshotError(error, 'The scheduled snapshot failed');
@@ -33,7 +35,7 @@ export function createScheduledSnapshot(parts: ScheduledSnapshotParts): Attempt 
       return failure.retryable ? RETRY_AFTER_MS[attempt] : undefined;
     }
     try {
-      await parts.prune(signal);
+      await parts.prune(saved, signal);
     } catch (error) {
       if (signal.aborted) throw error;
       parts.onPruneFailed(asSnapshotError(error, 'Old snapshots could not be deleted'));

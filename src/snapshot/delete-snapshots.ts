@@ -64,7 +64,7 @@ export interface Removal {
 
 /** One after the other. Never rejects; what the signal cut off is a failure `aborted`. */
 export async function removeNames(
-  store: SnapshotStore,
+  store: Pick<SnapshotStore, 'kind' | 'remove'>,
   names: readonly string[],
   signal: AbortSignal,
 ): Promise<Removal> {

@@ -133,6 +133,48 @@ describe('planRetention', () => {
     expect(kept).toEqual(['etcd-snapshot-n1-7', 'etcd-snapshot-n1-5']);
   });
 
+  it('neither counts nor touches those of a time that has not come, and says so', () => {
+    const ahead = [7, 8, 9].map((seconds) => exampleSnapshot(`etcd-snapshot-n1-${seconds}`));
+    const now = new Date(5_000);
+    expect(plan([...five, ...ahead], { now })).toEqual({
+      gone: ['etcd-snapshot-n1-1', 'etcd-snapshot-n1-2', 'etcd-snapshot-n1-3'],
+      kept: [
+        'etcd-snapshot-n1-9',
+        'etcd-snapshot-n1-8',
+        'etcd-snapshot-n1-7',
+        'etcd-snapshot-n1-5',
+        'etcd-snapshot-n1-4',
+      ],
+    });
+    const { keep } = planRetention([...five, ...ahead], { ...policy, now });
+    expect(keep.filter(({ early }) => early).map(({ why }) => why)).toEqual(
+      ahead.map(() => 'its time has not come yet, so it is not counted'),
+    );
+    expect(plan([...five, ...ahead], { now: new Date(9_000) }).gone).toContain('etcd-snapshot-n1-5');
+  });
+
+  it('takes the second that a time was rounded up by for no time to come', () => {
+    const now = new Date(4_500);
+    expect(plan(five, { now }).kept).toEqual(['etcd-snapshot-n1-5', 'etcd-snapshot-n1-4']);
+  });
+
+  it('lets none go that is spared, however old its name says it is, and counts as ever', () => {
+    const spared = ({ name }: Snapshot) =>
+      name === 'etcd-snapshot-n1-1' ? 'it has just been made' : undefined;
+    expect(plan(five, { spared })).toEqual({
+      gone: ['etcd-snapshot-n1-2', 'etcd-snapshot-n1-3'],
+      kept: ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-4', 'etcd-snapshot-n1-1'],
+    });
+    const { keep } = planRetention(five, { ...policy, spared });
+    expect(keep.at(-1)?.why).toBe('it has just been made');
+  });
+
+  it('goes by the time in the name, whatever a record says of it', () => {
+    const [newest = exampleSnapshot('')] = five.filter(({ name }) => name.endsWith('-5'));
+    const claimed = five.map((one) => (one === newest ? { ...one, createdAt: new Date(0) } : one));
+    expect(plan(claimed)).toEqual(plan(five));
+  });
+
   it('decides the same for equal times, whatever the order of the listing', () => {
     const equal = ['etcd-snapshot-n1-5', 'etcd-snapshot-n1-5.zip'].map((name) => exampleSnapshot(name));
     expect(plan(equal, { keep: 1 })).toEqual(plan(equal.toReversed(), { keep: 1 }));

@@ -1,5 +1,9 @@
 import { plausibleSnapshotSize } from './integrity.ts';
+import { parseCreatedAt } from './naming.ts';
 import type { Snapshot } from './snapshot.ts';
+
+/** A name carries its time rounded to a second, half up. */
+const ROUNDING_MS = 1_000;
 
 export interface RetentionPolicy {
   /** Base name of the schedule. `on-demand` does not mean `on-demand2`, nor `on-demand-x`. */
@@ -12,6 +16,10 @@ export interface RetentionPolicy {
   readonly clusterId?: string;
   /** Whether somebody asked to keep it, whatever the count. */
   readonly held: (snapshot: Snapshot) => boolean;
+  /** Why one must not go now, whatever its place in the count: clocks go wrong, and a new one may look old. */
+  readonly spared?: (snapshot: Snapshot) => string | undefined;
+  /** A name of a later time was given by a clock that was wrong: it is not counted. Left out, all are. */
+  readonly now?: Date;
 }
 
 export interface RetentionPlan {
@@ -25,27 +33,34 @@ export interface RetentionDecision {
   readonly snapshot: Snapshot;
   /** For people: one clause. */
   readonly why: string;
+  /** It stays, since its name is of a time that has not come. */
+  readonly early?: true;
 }
 
 /**
- * What is to go, so that of each node and store the newest `keep` snapshots of that base name stay, by their own time.
+ * What is to go, so that of each node and store the newest `keep` snapshots of that base name stay, by the time in their names.
  * Only whole snapshots called exactly `<base>-<node>-<seconds>`, with or without `.zip`, count, so that a failed or broken
- * one never drives a good one out. Those that are held stay beside the ones that are counted. In S3 only objects that name
- * our cluster count: a folder may be shared. Nothing else is touched.
+ * one never drives a good one out. Those that are held, spared or of a time to come stay beside the ones that are counted.
+ * In S3 only objects that name our cluster count: a folder may be shared. Nothing else is touched.
  */
 export function planRetention(snapshots: readonly Snapshot[], policy: RetentionPolicy): RetentionPlan {
   if (!(policy.keep >= 1)) return { delete: [], keep: [] };
   const most = Math.floor(policy.keep);
   const subject = snapshots.filter((snapshot) => isSubject(snapshot, policy)).toSorted(newestFirst);
-  const kept = subject
-    .filter(policy.held)
-    .map((snapshot): RetentionDecision => ({ snapshot, why: 'it is held' }));
+  const kept: RetentionDecision[] = [];
   const gone: RetentionDecision[] = [];
-  const counted = subject.filter((snapshot) => !policy.held(snapshot));
+  const counted: Snapshot[] = [];
+  for (const snapshot of subject) {
+    if (policy.held(snapshot)) kept.push({ snapshot, why: 'it is held' });
+    else if (isEarly(snapshot, policy)) kept.push({ snapshot, why: EARLY, early: true });
+    else counted.push(snapshot);
+  }
   for (const [, group] of Map.groupBy(counted, groupOf)) {
     for (const [at, snapshot] of group.entries()) {
-      const why = `number ${at + 1} of ${group.length}, newest first, of which ${most} are kept`;
-      (at < most ? kept : gone).push({ snapshot, why });
+      const number = `number ${at + 1} of ${group.length}, newest first, of which ${most} are kept`;
+      const spared = at < most ? undefined : policy.spared?.(snapshot);
+      const decision = { snapshot, why: spared ?? number };
+      (at < most || spared !== undefined ? kept : gone).push(decision);
     }
   }
   return {
@@ -54,7 +69,14 @@ export function planRetention(snapshots: readonly Snapshot[], policy: RetentionP
   };
 }
 
-function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean {
+const EARLY = 'its time has not come yet, so it is not counted';
+
+function isEarly(snapshot: Snapshot, { now }: RetentionPolicy): boolean {
+  return now !== undefined && timeOf(snapshot) - now.getTime() > ROUNDING_MS;
+}
+
+/** Whether the policy is about this snapshot at all. */
+export function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean {
   const { name, nodeName, location, clusterId } = snapshot;
   if (nodeName === undefined || nodeName === '') return false;
   if (policy.nodeName !== undefined && nodeName !== policy.nodeName) return false;
@@ -69,8 +91,13 @@ function groupOf({ location, nodeName }: Snapshot): string {
   return `${location.store}/${nodeName}`;
 }
 
+/** In milliseconds; what a record or an object says of it besides may be wrong. */
+function timeOf({ name, createdAt }: Snapshot): number {
+  return (parseCreatedAt(name) ?? createdAt).getTime();
+}
+
 function newestFirst(a: Snapshot, b: Snapshot): number {
-  const time = b.createdAt.getTime() - a.createdAt.getTime();
+  const time = timeOf(b) - timeOf(a);
   if (time !== 0) return time;
   if (a.name === b.name) return 0;
   return a.name < b.name ? 1 : -1;

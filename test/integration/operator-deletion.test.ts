@@ -1,4 +1,4 @@
-import { readdir, readlink, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readlink, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -111,13 +111,34 @@ describe('kubectl delete of a record', () => {
     expect(await files()).not.toContain(name);
   });
 
-  it('with the policy Retain: the data stay, and so their record comes back', async () => {
-    const { name, record } = await onDisk();
-    await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${POLICY}=Retain`);
-    await remove(record);
-    await until(async () => (await recordOf(name)).metadata.uid !== record.metadata.uid);
-    expect(await files()).toContain(name);
-    expect(await reasons(record)).toContain('ETCDSnapshotRetained');
+  it('with the policy Retain: the data stay, and so their record comes back, as often as it is deleted', async () => {
+    const [disk, remote] = [await onDisk(), await onS3()];
+    for (const { name, record } of [disk, remote]) {
+      await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${POLICY}=Retain`);
+      const uids = new Set([record.metadata.uid]);
+      for (const count of [2, 3]) {
+        await remove(record);
+        await until(async () => uids.add((await recordOf(name)).metadata.uid).size === count);
+        expect((await recordOf(name)).metadata.annotations).toMatchObject({ [POLICY]: 'Retain' });
+      }
+      expect(await reasons(record)).toContain('ETCDSnapshotRetained');
+    }
+    expect(await files()).toContain(disk.name);
+    await s3.client().send(new HeadObjectCommand({ Bucket: BUCKET, Key: remote.key }));
+  });
+
+  it('is not the end of a hold when the file is away for a while, as a volume that is not mounted', async () => {
+    const { name, path, record } = await onDisk();
+    await cluster.run('annotate', 'etcdsnapshotfile', record.metadata.name, `${HOLD}=audit`);
+    const isReady = async () => (await recordOf(name)).status?.readyToUse;
+    const elsewhere = join(operator.dataDir, name);
+    await rename(path, elsewhere);
+    await until(async () => (await isReady()) === false);
+    await rename(elsewhere, path);
+    await until(async () => (await isReady()) === true);
+    const { metadata, status } = await recordOf(name);
+    expect(metadata).toMatchObject({ uid: record.metadata.uid, annotations: { [HOLD]: 'audit' } });
+    expect(status?.error).toBeUndefined();
   });
 
   it('that claims a file outside of the folder: nothing is touched, and an Event says why', async () => {

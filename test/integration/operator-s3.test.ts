@@ -1,8 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import {
+  DeleteObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { S3Settings } from '../../src/config/types.ts';
 import { recordKeys } from '../../src/crds/etcd-snapshot-file.ts';
+import { toSnapshotFile } from '../../src/crds/mapping.ts';
 import { resourceName } from '../../src/crds/resource-name.ts';
 import { type Fault, type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { type ObjectOrigin, type OperatorScene, putObject, startScene } from '../support/operator-scene.ts';
@@ -282,6 +288,41 @@ describe.each(s3Kinds)('S3 on %s', (kind) => {
     expect(new Set(await objects('keep/'))).toEqual(new Set(expected));
     expect(await scene.cluster.records(foreign)).toEqual([]);
     expect(await operator.metric('deletions_total', { store: 's3' })).toBe(3);
+  });
+
+  it('retention believes no record that came with a backup of another cluster', async () => {
+    const names = [1, 2, 3].map(() => newName('copied'));
+    for (const name of names) await put(`copied/${name}`, { cluster: randomUUID(), node: 'node-1' });
+    const s3Settings = s3.settings(BUCKET, 'copied');
+    // As an operator of that cluster has written them: the ETag stands for "looked up, and ours".
+    for (const name of names) {
+      const head = await s3.client().send(new HeadObjectCommand({ Bucket: BUCKET, Key: `copied/${name}` }));
+      const etag = head.ETag?.replaceAll('"', '') ?? '';
+      const { endpoint, bucket } = s3Settings;
+      const location = { store: 's3', endpoint, bucket, prefix: 'copied', key: `copied/${name}` } as const;
+      const copy = toSnapshotFile(
+        {
+          name,
+          nodeName: 'node-1',
+          createdAt: new Date(Number(name.split('-').at(-1)) * 1000),
+          size: head.ContentLength ?? 0,
+          compressed: false,
+          location: { ...location, region: 'us-east-1', insecure: true, skipSSLVerify: false },
+          clusterId: scene.clusterId,
+          etag,
+        },
+        'k3s',
+      );
+      await scene.cluster.put(copy);
+    }
+    await using operator = await scene.operator({
+      node: 'node-1',
+      s3: s3Settings,
+      args: ['--snapshot-schedule-cron=@yearly', '--name=copied', '--s3-retention=1'],
+      tuning: often,
+    });
+    await operator.looks('s3', 4);
+    expect(new Set(await objects('copied/'))).toEqual(new Set(names));
   });
 
   it('two clusters in one folder never touch each other’s objects and records', async () => {
