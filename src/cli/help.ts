@@ -2,11 +2,13 @@ import type { CommandName, Option } from '../config/option.ts';
 import { commandWords, options } from '../config/options.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 
-export const sections = ['Schedule', 'Snapshot', 'S3', 'etcd', 'Operator', 'General'] as const;
+export const sections = ['Schedule', 'Snapshot', 'Restore', 'S3', 'etcd', 'Operator', 'General'] as const;
 
 export const summaries: Readonly<Record<CommandName, string>> = {
   save: 'Take a snapshot of etcd now: on the disk of this node and, if asked, on S3',
   ls: 'List the snapshots on the disk of this node and, if asked, on S3',
+  verify: 'Prove that snapshots can be restored, by a throw-away restore in a temporary folder',
+  restore: 'Make a cluster of one member out of a snapshot, on this node while etcd is stopped',
   operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
 
@@ -24,6 +26,21 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     'etcd-snapshot ls',
     'etcd-snapshot ls -o json',
     'etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
+  verify: [
+    'etcd-snapshot verify on-demand-server-1-1730308816',
+    'etcd-snapshot verify -o json /backup/*.zip',
+    '# one on S3',
+    'etcd-snapshot verify --s3 --s3-bucket=backups --s3-folder=prod etcd-snapshot-server-1-1730308816',
+  ],
+  restore: [
+    '# what would be done, and what stands in the way',
+    'etcd-snapshot restore --dry-run on-demand-server-1-1730308816',
+    'etcd-snapshot restore on-demand-server-1-1730308816',
+    '# afterwards on the other servers, one after the other',
+    'etcd-snapshot restore --rejoin',
+    '# any etcd',
+    'etcd-snapshot restore --distribution=custom --data-dir=/var/lib/etcd /backup/on-demand-node-1-1730308816',
   ],
   operator: [
     'etcd-snapshot operator --s3 --s3-config-secret=k3s-etcd-snapshot-s3-config',
@@ -44,6 +61,8 @@ Usage: etcd-snapshot <command> [flags]
 Commands:
   save      ${summaries.save}
   ls        ${summaries.ls}
+  verify    ${summaries.verify}
+  restore   ${summaries.restore}
   operator  ${summaries.operator}
   help      Show the help of a command
 
@@ -67,13 +86,18 @@ export function helpOf(command: CommandName): string {
   });
   return `${summaries[command]}.
 
-Usage: etcd-snapshot ${command} [flags]${alsoCalled(command)}
+Usage: etcd-snapshot ${command} ${argumentsOf(command)}[flags]${alsoCalled(command)}
 
 Examples:
 ${examples[command].map((example) => `  ${example}\n`).join('')}
 ${parts.join('')}Flags of the sections Schedule, Snapshot and S3 may also be spelled as for k3s server: --etcd-s3-bucket, --etcd-snapshot-dir, …
 
 ${exitCodeText}`;
+}
+
+function argumentsOf(command: CommandName): string {
+  if (command === 'verify') return 'SNAPSHOT… ';
+  return command === 'restore' ? 'SNAPSHOT ' : '';
 }
 
 function alsoCalled(command: CommandName): string {

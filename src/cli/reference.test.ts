@@ -11,7 +11,9 @@ describe('cliReference', () => {
 
   it.each(options.map((option) => option.flag))('tells of --%s, and so does the help', (flag) => {
     expect(cliReference()).toContain(`\`--${flag}\``);
-    expect(helpOf('save') + helpOf('ls') + helpOf('operator')).toMatch(new RegExp(`--${flag}\\b`));
+    expect(helpOf('save') + helpOf('ls') + helpOf('verify') + helpOf('restore') + helpOf('operator')).toMatch(
+      new RegExp(`--${flag}\\b`),
+    );
   });
 });
 
@@ -25,6 +27,8 @@ describe('help', () => {
     ['overview', overview()],
     ['save', helpOf('save')],
     ['ls', helpOf('ls')],
+    ['verify', helpOf('verify')],
+    ['restore', helpOf('restore')],
     ['operator', helpOf('operator')],
   ])('of %s has usage, examples and exit codes', (_page, text) => {
     expect(text).toContain('Usage: etcd-snapshot');

@@ -15,6 +15,7 @@ type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly colum
 export interface Terminal {
   readonly stdout: Stream;
   readonly stderr: Stream;
+  readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -25,10 +26,12 @@ type Command = (config: Config, terminal: Terminal, signal: AbortSignal) => Prom
 const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   save: async () => (await import('./save.ts')).save,
   ls: async () => (await import('./list.ts')).list,
+  verify: async () => (await import('./verify.ts')).verify,
+  restore: async () => (await import('./restore.ts')).restore,
   operator: async () => (await import('./operator.ts')).operator,
 };
 
-const SEE_HELP = 'write save, ls or operator; --help tells more';
+const SEE_HELP = `write one of ${Object.keys(commands).join(', ')}; --help tells more`;
 
 /** @throws SnapshotError `usage`, and whatever the command throws */
 export async function run(argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {

@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls' | 'operator';
+export type CommandName = 'save' | 'ls' | 'verify' | 'restore' | 'operator';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
@@ -19,7 +19,7 @@ export interface Option {
   /** Never shown in a message. */
   readonly secret?: boolean;
   readonly help: string;
-  readonly section: 'Schedule' | 'Snapshot' | 'S3' | 'etcd' | 'Operator' | 'General';
+  readonly section: 'Schedule' | 'Snapshot' | 'Restore' | 'S3' | 'etcd' | 'Operator' | 'General';
   readonly commands: readonly CommandName[];
 }
 
@@ -67,6 +67,18 @@ export type OptionKey =
   | 'clusterName'
   | 'listenAddress'
   | 'gracePeriod'
+  | 'tempDir'
+  | 'etcdTools'
+  | 'dryRun'
+  | 'yes'
+  | 'rejoin'
+  | 'rollback'
+  | 'memberName'
+  | 'peerUrl'
+  | 'bumpRevision'
+  | 'token'
+  | 'serverUrl'
+  | 'allowOtherCluster'
   | 'output'
   | 'debug';
 

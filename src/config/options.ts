@@ -1,8 +1,9 @@
 import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
+import { restoreOptions } from './restore-options.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'operator'] as const;
+const every = ['save', 'ls', 'verify', 'restore', 'operator'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -37,6 +38,7 @@ export const options: readonly Option[] = [
     section: 'Snapshot',
     commands: saving,
   },
+  ...restoreOptions,
   ...s3Options,
   {
     key: 'etcdServers',
@@ -45,7 +47,7 @@ export const options: readonly Option[] = [
     default: 'https://127.0.0.1:2379',
     help: 'Client addresses of the etcd member, separated by commas; the first one is used',
     section: 'etcd',
-    commands: saving,
+    commands: [...saving, 'restore'],
   },
   {
     key: 'etcdCaFile',
@@ -121,7 +123,7 @@ export const options: readonly Option[] = [
     default: 'table',
     help: 'table, json or yaml',
     section: 'General',
-    commands: ['ls'],
+    commands: ['ls', 'verify'],
   },
   { key: 'debug', flag: 'debug', type: 'boolean', help: 'Tell more', section: 'General', commands: every },
 ];
@@ -132,6 +134,8 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   ls: 'ls',
   list: 'ls',
   l: 'ls',
+  verify: 'verify',
+  restore: 'restore',
   operator: 'operator',
 };
 

@@ -7,6 +7,7 @@ import { type Given, type ParsedFlags, type Problem, valueProblem } from './flag
 import { operatorSettings } from './operator-settings.ts';
 import type { CommandName } from './option.ts';
 import { options } from './options.ts';
+import { restoreOrder } from './restore-settings.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
 import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
@@ -37,12 +38,8 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
-  // The words themselves are not shown: one may be a key that lost its flag.
-  const excess = flags.words.length - 1;
-  if (excess > 0) {
-    const words = excess === 1 ? 'one word is' : `${excess} words are`;
-    problems.push({ what: `${command} takes only flags, and ${words} too many`, cure: 'write --flag=value' });
-  }
+  const names = flags.words.slice(1);
+  checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
   const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
   const paths = pathsOf(distribution, given.dataDir);
@@ -51,7 +48,8 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
   const compress = isTrue(given.compress);
   checkNames(snapshotName, nodeName, compress, problems);
   const snapshotDir = given.dir ?? paths.snapshotDir;
-  if (snapshotDir === undefined) {
+  // A snapshot may be given by its path.
+  if (snapshotDir === undefined && command !== 'verify' && command !== 'restore') {
     problems.push({
       what:
         given.distribution === undefined
@@ -74,11 +72,38 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
+    names,
+    restore:
+      command === 'restore'
+        ? restoreOrder(
+            given,
+            { distribution, nodeName, dataDir: paths.dataDir, cwd: around.cwd },
+            names,
+            problems,
+          )
+        : undefined,
+    tempDir: resolve(around.cwd, given.tempDir ?? '/tmp'),
+    etcdTools: given.etcdTools === undefined ? undefined : resolve(around.cwd, given.etcdTools),
     output: oneOf('output', outputs, given.output, 'table', problems),
     debug: isTrue(given.debug),
   };
   if (problems.length > 0) throw usage(problems);
   return config;
+}
+
+/** Arguments that are no flags: snapshots for `verify`, a mistake for all others. */
+function checkWords(command: CommandName, words: readonly string[], problems: Problem[]): void {
+  if (command === 'verify') {
+    if (words.length > 0) return;
+    const cure = 'write etcd-snapshot verify SNAPSHOT…: a path, or a name that etcd-snapshot ls shows';
+    problems.push({ what: 'no snapshot is named that is to be verified', cure });
+    return;
+  }
+  // What it takes depends on its flags.
+  if (words.length === 0 || command === 'restore') return;
+  // The words themselves are not shown: one may be a key that lost its flag.
+  const many = words.length === 1 ? 'one word is' : `${words.length} words are`;
+  problems.push({ what: `${command} takes only flags, and ${many} too many`, cure: 'write --flag=value' });
 }
 
 /** A pod speaks through its ServiceAccount, also where it can see the node's own kubeconfig. */

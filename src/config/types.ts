@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import type { OperatorSettings } from './operator-settings.ts';
+import type { RestoreOrder } from './restore-settings.ts';
 
 /** A value that no log line, error or dump shows. Only `reveal` gives it back. */
 export class Redacted {
@@ -122,6 +123,14 @@ export interface Config {
   readonly tokenFile: string | undefined;
   /** Undefined for every other command. */
   readonly operator: OperatorSettings | undefined;
+  /** Undefined for every other command. */
+  readonly restore: RestoreOrder | undefined;
   readonly output: OutputFormat;
+  /** The arguments that are no flags: snapshots to look at or to restore. */
+  readonly names: readonly string[];
+  /** Of throw-away restores. */
+  readonly tempDir: string;
+  /** Folder of etcdutl and etcd; undefined: wherever they are found. */
+  readonly etcdTools: string | undefined;
   readonly debug: boolean;
 }

@@ -1,0 +1,49 @@
+import { createInterface } from 'node:readline/promises';
+import type { Config } from '../config/types.ts';
+import { SnapshotError } from '../errors.ts';
+import { createLogger } from '../logger.ts';
+import { printable } from './error-text.ts';
+import { exitCodes } from './exit-codes.ts';
+import type { Terminal } from './root.ts';
+
+/** `etcd-snapshot restore`: plan and outcome on stdout, what is going on on stderr. */
+export async function restore(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
+  const write = (line: string) => terminal.stderr.write(line);
+  const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
+  const { openRecovery } = await import('../recovery.ts');
+  const order = config.restore;
+  if (order === undefined) throw new Error('there is no order to restore');
+  let agreed = order.yes;
+  const outcome = await openRecovery(config, terminal.env).restore(
+    order,
+    {
+      onPlan: (text) => void terminal.stdout.write(`${printable(text)}\n`),
+      async confirm() {
+        agreed = await ask(terminal, signal);
+        return agreed;
+      },
+      onStep: (step) => logger.info({}, `Step ${step}`),
+    },
+    signal,
+  );
+  if (outcome !== undefined) terminal.stdout.write(printable(outcome));
+  if (outcome === undefined && !order.dryRun) terminal.stderr.write('Nothing was changed.\n');
+  return outcome !== undefined || order.dryRun ? exitCodes.done : exitCodes.failed;
+}
+
+async function ask(terminal: Terminal, signal: AbortSignal): Promise<boolean> {
+  const { stdin } = terminal;
+  if (stdin?.isTTY !== true) {
+    throw new SnapshotError('usage', 'Nobody can be asked whether the restore may begin', {
+      why: 'the input is no terminal',
+      hint: 'Read the plan, and run the same command with --yes.',
+    });
+  }
+  const reader = createInterface({ input: stdin, output: terminal.stderr });
+  try {
+    const answer = await reader.question('Write yes to begin: ', { signal });
+    return answer.trim().toLowerCase() === 'yes';
+  } finally {
+    reader.close();
+  }
+}
