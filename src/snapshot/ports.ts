@@ -117,6 +117,44 @@ export interface StoredSnapshot {
   readonly warnings: readonly Error[];
 }
 
+/** A snapshot to fetch into a file of this node. */
+export interface SnapshotDownload {
+  /** File name of the snapshot, `.zip` included. */
+  readonly name: string;
+  /** The file to make. Its folder must exist, on a file system with hard links and room for the snapshot. */
+  readonly path: string;
+  /** Called with the bytes that are on disk so far, those of an earlier try included, and how many there will be. */
+  readonly onProgress?: (bytes: number, size: number) => void;
+}
+
+export interface DownloadedSnapshot {
+  /** What the store knows of it, metadata included; `location` is where it came from. */
+  readonly snapshot: Snapshot;
+  /**
+   * `sum`: the bytes on disk have the MD5 sums that the store keeps of what was uploaded. `size`: the store keeps none
+   * (S3 with sse-kms or sse-c); every byte of one and the same object is there. Neither says that the snapshot is sound:
+   * its own hash does.
+   */
+  readonly verified: 'sum' | 'size';
+  /** Bytes that were here already: of a try that broke off, or all of them. */
+  readonly resumed: number;
+  /** What did not work but does not make the file worse. */
+  readonly warnings: readonly Error[];
+}
+
+/** A distant place whose snapshots can be fetched. */
+export interface SnapshotDownloader {
+  /**
+   * Fetches a snapshot; what it resolves to is durable. There is never a part of it under `path`: until it is whole and
+   * verified the bytes are in hidden siblings `.<file name>.<8 hex>.download` and `.ranges`. Those stay when it is
+   * interrupted, or killed, and the next call goes on where it ended; they go when they are of no more use.
+   * A file at `path` that has the same bytes already is left as it is, and that is fine.
+   * @throws SnapshotError `not-found` | `exists` (`path` holds something else) | `conflict` (replaced while it was read)
+   *   | `corrupt` | `disk-full` | `read-only` | `io`, and what an unreachable store gives; `aborted`
+   */
+  download(wanted: SnapshotDownload, signal: AbortSignal): Promise<DownloadedSnapshot>;
+}
+
 /**
  * A snapshot file that is being written under a temporary name. End it with `commit` or `discard`, and dispose of it when
  * nobody reads it any more: followers may still read after `commit`. Disposing of one that has no end yet discards it.

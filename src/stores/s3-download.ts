@@ -1,9 +1,10 @@
-import { GetObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { abortError, SnapshotError } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
-import type { S3Connection } from './s3-client.ts';
+import type { S3CallOptions, S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { assertBucket, headObject, type ObjectHead } from './s3-list.ts';
+import type { CustomerKey } from './s3-object-parameters.ts';
 import { readCall } from './s3-read.ts';
 
 interface Body extends AsyncIterable<Uint8Array> {
@@ -22,27 +23,28 @@ export async function openObject(
   signal: AbortSignal,
   range: ByteRange | undefined,
 ): Promise<AsyncIterable<Uint8Array>> {
-  const head = await s3.timed(doing, signal, (inner) => findObject(s3, key, doing, inner));
-  if (head === undefined) {
-    throw new SnapshotError('not-found', doing, {
-      why: `there is no such object in bucket ${s3.settings.bucket}`,
-      hint: 'List what there is with "etcd-snapshot ls --s3".',
-    });
-  }
+  const head = await existingObject(s3, key, doing, signal);
   const start = range?.start ?? 0;
   const end = Math.min(range?.end ?? head.size, head.size);
   return download(s3, { key, etag: head.etag, doing, start, end }, signal);
 }
 
-async function findObject(
+/** What the object says of itself. @throws SnapshotError `not-found` */
+export async function existingObject(
   s3: S3Connection,
   key: string,
   doing: string,
   signal: AbortSignal,
-): Promise<ObjectHead | undefined> {
-  const head = await headObject(s3, key, doing, signal);
-  if (head === undefined) await assertBucket(s3, doing, signal);
-  return head;
+): Promise<ObjectHead> {
+  return s3.timed(doing, signal, async (inner) => {
+    const head = await headObject(s3, key, doing, inner);
+    if (head !== undefined) return head;
+    await assertBucket(s3, doing, inner);
+    throw new SnapshotError('not-found', doing, {
+      why: `there is no such object in bucket ${s3.settings.bucket}`,
+      hint: 'List what there is with "etcd-snapshot ls --s3".',
+    });
+  });
 }
 
 interface Wanted {
@@ -87,36 +89,61 @@ async function request(
   position: number,
   signal: AbortSignal,
 ): Promise<Body> {
-  const input = {
-    Bucket: s3.settings.bucket,
-    Key: wanted.key,
-    Range: `bytes=${position}-${wanted.end - 1}`,
-    ...(wanted.etag === undefined ? {} : { IfMatch: wanted.etag }),
-  };
-  try {
-    const { Body: body } = await s3.timed(wanted.doing, signal, (inner) =>
-      readCall(s3, 'GetObject', wanted.doing, inner, (client, options, customerKey) =>
-        client.send(new GetObjectCommand({ ...customerKey, ...input }), options),
-      ),
-    );
-    if (isBody(body)) return body;
-    throw tooShort(wanted.doing, wanted.end - position);
-  } catch (error) {
+  const range = { start: position, end: wanted.end };
+  return s3.timed(wanted.doing, signal, (inner) =>
+    readCall(s3, 'GetObject', wanted.doing, inner, (client, options, customerKey) =>
+      requestRange(s3, { ...wanted, range }, client, options, customerKey),
+    ).catch(ifReplaced(wanted.doing)),
+  );
+}
+
+/** Asks for a part of one and the same object. @returns its body, of just that part */
+export async function requestRange(
+  s3: S3Connection,
+  wanted: Pick<Wanted, 'key' | 'etag' | 'doing'> & { readonly range: ByteRange },
+  client: S3Client,
+  options: S3CallOptions,
+  customerKey: CustomerKey,
+): Promise<Body> {
+  const { key, etag, doing } = wanted;
+  const { start, end } = wanted.range;
+  const { Body: body, ContentRange } = await client.send(
+    new GetObjectCommand({
+      ...customerKey,
+      Bucket: s3.settings.bucket,
+      Key: key,
+      Range: `bytes=${start}-${end - 1}`,
+      ...(etag === undefined ? {} : { IfMatch: etag }),
+    }),
+    options,
+  );
+  if (!isBody(body)) throw tooShort(doing, end - start);
+  if (ContentRange?.startsWith(`bytes ${start}-${end - 1}/`) === true) return body;
+  body.destroy();
+  throw new SnapshotError('protocol', doing, {
+    why: `${s3.settings.endpoint} answered with ${ContentRange ?? 'all bytes'} where bytes ${start}-${end - 1} were asked for`,
+    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
+  });
+}
+
+/** The same error, or what it means when the object is not the one that it was. */
+export function ifReplaced(doing: string): (error: unknown) => never {
+  return (error) => {
     if (!isS3Error(error, 'PreconditionFailed')) throw error;
-    throw new SnapshotError('conflict', wanted.doing, {
+    throw new SnapshotError('conflict', doing, {
       why: 'the object was replaced while it was read',
       hint: 'Try again.',
       retryable: true,
       cause: error,
     });
-  }
+  };
 }
 
 function isBody(body: unknown): body is Body {
   return typeof body === 'object' && body !== null && Symbol.asyncIterator in body && 'destroy' in body;
 }
 
-function tooShort(doing: string, missing: number): SnapshotError {
+export function tooShort(doing: string, missing: number): SnapshotError {
   return new SnapshotError('unavailable', doing, {
     why: `the answer ended ${missing} bytes too early`,
     retryable: true,

@@ -13,6 +13,8 @@ export interface ObjectHead {
   readonly etag: string | undefined;
   readonly lastModified: Date | undefined;
   readonly metadata: Readonly<Record<string, string>> | undefined;
+  /** Undefined: it is stored as it came, so that an ETag that looks like an MD5 sum is one. */
+  readonly encryption: string | undefined;
 }
 
 export interface ListedObject {
@@ -54,7 +56,7 @@ export async function listObjects(
 }
 
 /** Whatever answers 200 with a page of its own must not pass for an empty folder. */
-function noListing(s3: S3Connection, doing: string): SnapshotError {
+export function noListing(s3: S3Connection, doing: string): SnapshotError {
   return new SnapshotError('protocol', doing, {
     why: `what ${s3.settings.endpoint} answered is no listing of a bucket`,
     hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
@@ -85,6 +87,7 @@ export async function headObject(
       etag: head.ETag,
       lastModified: head.LastModified,
       metadata: head.Metadata,
+      encryption: head.SSECustomerAlgorithm ?? head.ServerSideEncryption,
     };
   } catch (error) {
     if (isSnapshotError(error, 'not-found')) return undefined;

@@ -3,11 +3,19 @@ import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { assertSnapshotName, looksLikeSnapshot } from '../snapshot/naming.ts';
-import type { Clock, Recall, SnapshotStore, SnapshotUpload, StoredSnapshot } from '../snapshot/ports.ts';
+import type {
+  Clock,
+  Recall,
+  SnapshotDownloader,
+  SnapshotStore,
+  SnapshotUpload,
+  StoredSnapshot,
+} from '../snapshot/ports.ts';
 import type { Program, Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
 import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
 import { openObject } from './s3-download.ts';
+import { fetchObject } from './s3-fetch.ts';
 import {
   folderPrefix,
   nameOfKey,
@@ -48,7 +56,10 @@ const HEADS_AT_ONCE = 8;
  * Dispose of it to end its connections.
  * @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong
  */
-export function createS3Store(settings: S3Settings, options: S3StoreOptions): SnapshotStore & Disposable {
+export function createS3Store(
+  settings: S3Settings,
+  options: S3StoreOptions,
+): SnapshotStore & SnapshotDownloader & Disposable {
   const s3 = connectS3(settings, options.clock ?? { now: () => new Date() }, options);
   const { nodeName, journalDir } = options;
   const url = (name: string) => s3Url(settings, snapshotKey(settings, name));
@@ -74,6 +85,17 @@ export function createS3Store(settings: S3Settings, options: S3StoreOptions): Sn
     async open(name, signal, range) {
       assertSnapshotName(name);
       return openObject(s3, snapshotKey(settings, name), `Cannot read ${url(name)}`, signal, range);
+    },
+    async download(wanted, signal) {
+      const { name } = wanted;
+      assertSnapshotName(name);
+      const { head, ...fetched } = await fetchObject(s3, wanted, `Cannot download ${url(name)}`, signal);
+      const warnings = [...fetched.warnings];
+      const sidecar = await readSidecar(s3, name, signal).catch((error: unknown) => {
+        warnings.push(asError(error));
+        return undefined;
+      });
+      return { ...fetched, snapshot: toSnapshot(settings, name, head, sidecar), warnings };
     },
     async remove(name, signal) {
       assertSnapshotName(name);

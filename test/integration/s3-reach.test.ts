@@ -4,7 +4,7 @@ import { createS3Store } from '../../src/stores/s3-store.ts';
 import { startConnectProxy } from '../support/connect-proxy.ts';
 import { startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
-import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
+import { type S3Server, s3Kinds, s3Servers, startS3 } from '../support/s3-server.ts';
 import { collect, uploadOf } from '../support/store-contract.ts';
 
 const BUCKET = 'snapshots';
@@ -13,11 +13,6 @@ const DOMAIN = 's3.test';
 const never = new AbortController().signal;
 const quick = { program: 'k3s', nodeName: 'node-1', partSize: 5 * MIB, firstRetryMs: 1 } as const;
 
-const servers = s3Kinds.flatMap((kind) => [
-  { kind, tls: false },
-  { kind, tls: true },
-]);
-
 async function refusal(work: Promise<unknown>): Promise<unknown> {
   return work.then(
     () => undefined,
@@ -25,7 +20,7 @@ async function refusal(work: Promise<unknown>): Promise<unknown> {
   );
 }
 
-describe.each(servers)('reaching $kind, tls $tls,', ({ kind, tls }) => {
+describe.each(s3Servers)('reaching $kind, tls $tls,', ({ kind, tls }) => {
   let s3: S3Server;
   beforeAll(async () => {
     s3 = await startS3({ kind, tls, domain: DOMAIN });

@@ -7,7 +7,7 @@ import { SnapshotError } from '../../src/errors.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
 import { openUploadsOf, until } from '../support/s3-looks.ts';
-import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
+import { type S3Server, s3Servers, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { collect, describeStore, uploadOf } from '../support/store-contract.ts';
 
@@ -16,12 +16,7 @@ const NAME = 'on-demand-node-1-1730308816';
 const never = new AbortController().signal;
 const options = { program: 'k3s', nodeName: 'node-1', partSize: 5 * MIB } as const;
 
-const servers = s3Kinds.flatMap((kind) => [
-  { kind, tls: false },
-  { kind, tls: true },
-]);
-
-describe.each(servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
+describe.each(s3Servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
   let s3: S3Server;
   beforeAll(async () => {
     s3 = await startS3({ kind, tls });

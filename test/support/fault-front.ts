@@ -3,8 +3,9 @@ import {
   type IncomingHttpHeaders,
   type IncomingMessage,
   request as plainRequest,
+  type ServerResponse,
 } from 'node:http';
-import { request as secureRequest } from 'node:https';
+import { createServer as createSecureServer, request as secureRequest } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 
@@ -24,6 +25,10 @@ export type Fault =
   | { readonly status: number; readonly body?: string; readonly headers?: Record<string, string> }
   | { readonly cutAfterRequestBytes: number }
   | { readonly cutAfterResponseBytes: number }
+  /** Nothing comes after so many bytes of the answer's body. */
+  | { readonly hangAfterResponseBytes: number }
+  /** Flips a bit of that byte of the answer's body. */
+  | { readonly damagesResponseByte: number }
   | { readonly bytesPerSecond: number }
   | { readonly delayMs: number }
   /** Passes on only when that has come to be. */
@@ -46,11 +51,13 @@ export interface FaultFront extends AsyncDisposable {
   setRule(rule: (request: SeenRequest) => Fault | undefined): void;
 }
 
-/** What to show to a server behind TLS; the client of the front speaks plain http all the same. */
+/** What to show to a server behind TLS; the client of the front speaks plain http all the same, unless it has a `pair`. */
 export interface UpstreamTls {
   readonly ca: string;
   readonly cert?: string;
   readonly key?: string;
+  /** What the front shows to its own client, to speak TLS on that side too. */
+  readonly pair?: { readonly cert: string; readonly key: string };
 }
 
 /** An HTTP proxy before a server, for faults in the protocol. The Host header stays as it came, so signatures hold. */
@@ -60,7 +67,9 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
   const requests: SeenRequest[] = [];
   const sockets = new Set<Socket>();
   let rule: (request: SeenRequest) => Fault | undefined = () => undefined;
-  const server = createServer((incoming, outgoing) => {
+  const pair = tls?.pair;
+  const server = pair === undefined ? createServer() : createSecureServer(pair);
+  server.on('request', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const { method = 'GET', url: path = '/', headers } = incoming;
     const seen: SeenRequest = { method, path, headers, count: requests.length + 1 };
     requests.push(seen);
@@ -89,6 +98,10 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
       outgoing.flushHeaders();
       if (fault !== undefined && 'cutAfterResponseBytes' in fault) {
         answer.pipe(cutter(fault.cutAfterResponseBytes, cut)).pipe(outgoing);
+      } else if (fault !== undefined && 'hangAfterResponseBytes' in fault) {
+        answer.pipe(cutter(fault.hangAfterResponseBytes, () => undefined)).pipe(outgoing);
+      } else if (fault !== undefined && 'damagesResponseByte' in fault) {
+        answer.pipe(damager(fault.damagesResponseByte)).pipe(outgoing);
       } else {
         answer.pipe(outgoing);
       }
@@ -100,7 +113,7 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
         method,
         path,
         headers,
-        ...(tls === undefined ? {} : { ...tls, servername: 'localhost' }),
+        ...(tls === undefined ? {} : { ca: tls.ca, cert: tls.cert, key: tls.key, servername: 'localhost' }),
       };
       const proxied = forward(target, (answer) => {
         answer.once('close', () => {
@@ -122,7 +135,7 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
     else if ('after' in fault) void fault.after.then(send);
     else send();
   });
-  server.on('checkContinue', (incoming, outgoing) => {
+  server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     outgoing.writeContinue();
     server.emit('request', incoming, outgoing);
   });
@@ -133,7 +146,7 @@ export async function startFaultFront(target: string, tls?: UpstreamTls): Promis
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const endpoint = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    url: `http://${endpoint}`,
+    url: `${pair === undefined ? 'http' : 'https'}://${endpoint}`,
     endpoint,
     requests,
     setRule: (next) => {
@@ -166,6 +179,18 @@ function cutter(bytes: number, cut: () => void): Transform {
       if (left === 0) cut();
       else setTimeout(cut, ARRIVAL_MS);
       left = 0;
+    },
+  });
+}
+
+function damager(byte: number): Transform {
+  let passed = 0;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const at = byte - passed;
+      if (at >= 0 && at < chunk.length) chunk.writeUInt8(chunk.readUInt8(at) ^ 1, at);
+      passed += chunk.length;
+      done(null, chunk);
     },
   });
 }

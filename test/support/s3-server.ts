@@ -12,6 +12,12 @@ import { scratchDir } from './scratch.ts';
 export const s3Kinds = ['versitygw', 'minio'] as const;
 export type S3Kind = (typeof s3Kinds)[number];
 
+/** Each kind, over plain http and over TLS. */
+export const s3Servers = s3Kinds.flatMap((kind) => [
+  { kind, tls: false },
+  { kind, tls: true },
+]);
+
 const ACCESS_KEY = 'AKIATESTBED';
 const SECRET_KEY = 'test-bed-secret-key';
 
