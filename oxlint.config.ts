@@ -56,6 +56,7 @@ const store = {
 const everythingButTheCommandLine = [
   'app',
   'recovery',
+  'fetch-snapshot',
   'errors',
   'logger',
   'timers',
@@ -92,7 +93,7 @@ const borders: readonly Border[] = [
     src: ['errors', 'cli/*'],
     message: 'main.ts starts the command line and reaches everything through it',
   },
-  ...['app.ts', 'recovery.ts', 'operator/'].map((place) => ({
+  ...['app.ts', 'recovery.ts', 'fetch-snapshot.ts', 'operator/'].map((place) => ({
     place,
     src: everythingButTheCommandLine,
     packages: ['node:*', 'node:*/*'],
@@ -152,10 +153,12 @@ const borders: readonly Border[] = [
       'node:fs',
       'node:fs/promises',
       'node:net',
+      'node:os',
       'node:path',
       'node:stream',
       'node:timers/promises',
       'node:zlib',
+      'yaml',
       'yauzl',
     ],
     message: 'restore/ knows files and databases; programs, S3 and the terminal reach it as ports',

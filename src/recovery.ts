@@ -1,17 +1,16 @@
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RestoreOrder } from './config/restore-settings.ts';
 import type { Config } from './config/types.ts';
-import { SnapshotError } from './errors.ts';
 import { createEtcdTools } from './etcd/etcd-tools.ts';
+import { download, locate, lookUp } from './fetch-snapshot.ts';
 import { type RestoreDialogue, runRestore } from './restore/run-restore.ts';
 import { type VerifiedSnapshot, verifySnapshot } from './restore/verify-snapshot.ts';
 
 /** What works on snapshots that exist, without an etcd: the commands' view of it. */
 export interface Recovery {
-  /** @param given a path, or a name in the snapshot folder @throws SnapshotError what is wrong with it */
+  /** @param given a path, a name, or `s3://bucket/key` @throws SnapshotError what is wrong with it */
   verify(given: string, signal: AbortSignal): Promise<VerifiedSnapshot>;
   /**
    * Restores, rejoins or rolls back, as the order says.
@@ -31,37 +30,30 @@ export function openRecovery(config: Config, env: Readonly<Record<string, string
   });
   return {
     async verify(given, signal) {
-      return verifySnapshot(await pathOf(given, config), { tools, tempDir: config.tempDir }, signal);
+      const { tempDir } = config;
+      const where = await locate(given, config);
+      if (where.store === 'local') return verifySnapshot(where.path, { tools, tempDir }, signal);
+      const folder = await mkdtemp(join(tempDir, 'etcd-snapshot-download-'));
+      try {
+        const path = await download(where, folder, config, signal);
+        return { ...(await verifySnapshot(path, { tools, tempDir }, signal)), path: where.url };
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
     },
     async restore(order, dialogue, signal) {
       const [given] = config.names;
-      const snapshot = given === undefined ? undefined : await pathOf(given, config);
-      return runRestore({ order, snapshot, tools, now: () => new Date() }, dialogue, signal);
+      const where = given === undefined ? undefined : await locate(given, config);
+      const path = where?.store === 's3' ? join(config.snapshotDir, where.name) : where?.path;
+      const fetch =
+        where?.store === 's3'
+          ? {
+              url: where.url,
+              lookUp: (inner: AbortSignal) => lookUp(where, config, inner),
+              download: (inner: AbortSignal) => download(where, config.snapshotDir, config, inner),
+            }
+          : undefined;
+      return runRestore({ order, snapshot: path, fetch, tools, now: () => new Date() }, dialogue, signal);
     },
   };
-}
-
-/**
- * A word with a slash is a path; one without is a name in the snapshot folder, or else a file of the working directory.
- * @throws SnapshotError `usage` when it could be either of two files
- */
-async function pathOf(given: string, config: Config): Promise<string> {
-  const here = resolve(given);
-  if (given.includes('/')) return here;
-  const inFolder = join(config.snapshotDir, given);
-  if (here === inFolder || !(await exists(inFolder))) return here;
-  if (!(await exists(here))) return inFolder;
-  const [one, other] = await Promise.all([stat(here), stat(inFolder)]);
-  if (one.dev === other.dev && one.ino === other.ino) return inFolder;
-  throw new SnapshotError('usage', `${given} could be either of two files`, {
-    why: `there is ${inFolder}, and ${here} in the working directory`,
-    hint: 'Give the path of the one that is meant.',
-  });
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path, constants.F_OK).then(
-    () => true,
-    () => false,
-  );
 }

@@ -79,6 +79,11 @@ export type OptionKey =
   | 'token'
   | 'serverUrl'
   | 'allowOtherCluster'
+  | 'clusterReset'
+  | 'clusterResetRestorePath'
+  | 'clusterInit'
+  | 'manifests'
+  | 'printCommands'
   | 'output'
   | 'debug';
 

@@ -136,6 +136,7 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   l: 'ls',
   verify: 'verify',
   restore: 'restore',
+  server: 'restore',
   operator: 'operator',
 };
 

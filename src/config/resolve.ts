@@ -7,7 +7,7 @@ import { type Given, type ParsedFlags, type Problem, valueProblem } from './flag
 import { operatorSettings } from './operator-settings.ts';
 import type { CommandName } from './option.ts';
 import { options } from './options.ts';
-import { restoreOrder } from './restore-settings.ts';
+import { restoreOrder, snapshotsNamed, useS3Url } from './restore-settings.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
 import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
@@ -38,7 +38,8 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
-  const names = flags.words.slice(1);
+  const names = snapshotsNamed(flags.words.slice(1), given);
+  if (command === 'verify' || command === 'restore') useS3Url(names, given);
   checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
   const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
@@ -77,7 +78,7 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
       command === 'restore'
         ? restoreOrder(
             given,
-            { distribution, nodeName, dataDir: paths.dataDir, cwd: around.cwd },
+            { distribution, nodeName, dataDir: paths.dataDir, cwd: around.cwd, word: flags.words[0] },
             names,
             problems,
           )

@@ -8,12 +8,14 @@ const BUMP_REVISION = 1_000_000_000;
 
 /** What the user wants of a restore, as far as flags and surroundings say it. */
 export interface RestoreOrder {
-  /** `rejoin` only puts the data aside; `rollback` undoes the last restore. */
-  readonly purpose: 'restore' | 'rejoin' | 'rollback';
+  /** `reset` keeps the data and forgets the peers; `rejoin` only puts the data aside; `rollback` undoes the last restore. */
+  readonly purpose: 'restore' | 'reset' | 'rejoin' | 'rollback';
   readonly distribution: Distribution;
   readonly nodeName: string;
   /** etcd's data folder. */
   readonly dataDir: string;
+  /** Whether it was named, and not assumed. */
+  readonly dataDirGiven: boolean;
   /** `<data-dir>/server` of K3s or RKE2. */
   readonly serverDir: string | undefined;
   /** Name of the member and its address for others, where they were given. */
@@ -26,13 +28,31 @@ export interface RestoreOrder {
   /** Of a server that this one joins; restoring and joining exclude each other. */
   readonly serverUrl: string | undefined;
   readonly allowOtherCluster: boolean;
+  /** Of kubelet's static pods, with kubeadm. */
+  readonly manifestDir: string | undefined;
   /** `host:port` where nobody may listen while the data are changed. */
   readonly addresses: readonly string[];
   readonly dryRun: boolean;
+  /** Write commands that do the same, and do nothing. */
+  readonly printCommands: boolean;
   readonly yes: boolean;
 }
 
-/** @param around of `resolveConfig`, which has checked the distribution */
+/** The arguments, and what `k3s server` calls the path of the snapshot. */
+export function snapshotsNamed(words: readonly string[], given: Given): string[] {
+  const { clusterResetRestorePath: path } = given;
+  return path === undefined ? [...words] : [...words, path];
+}
+
+/** `s3://bucket/key` switches S3 on, and names the bucket. */
+export function useS3Url(names: readonly string[], given: Given): void {
+  const url = names.find((name) => name.startsWith('s3://'));
+  if (url === undefined) return;
+  given.s3 ??= 'true';
+  given.s3Bucket = url.slice('s3://'.length).split('/')[0] ?? '';
+}
+
+/** @param around of `resolveConfig`, which has checked the distribution; `word` is how the command was called */
 export function restoreOrder(
   given: Given,
   around: {
@@ -40,13 +60,18 @@ export function restoreOrder(
     readonly nodeName: string;
     readonly dataDir: string;
     readonly cwd: string;
+    readonly word: string | undefined;
   },
   words: readonly string[],
   problems: Problem[],
 ): RestoreOrder {
   const { distribution, nodeName } = around;
-  const purpose = isTrue(given.rollback) ? 'rollback' : isTrue(given.rejoin) ? 'rejoin' : 'restore';
+  const purpose = purposeOf(given, words);
   checkPurpose(given, purpose, words, problems);
+  if (around.word === 'server' && !isTrue(given.clusterReset)) {
+    const cure = 'add --cluster-reset; servers themselves are run by K3s';
+    problems.push({ what: 'server only resets a cluster, and --cluster-reset is missing', cure });
+  }
   if (distribution === 'custom' && given.dataDir === undefined) {
     problems.push({
       what: '--data-dir is missing: where an etcd of its own keeps its data cannot be guessed',
@@ -74,17 +99,26 @@ export function restoreOrder(
     distribution,
     nodeName,
     dataDir: serverDir === undefined ? dataDir : join(serverDir, 'db/etcd'),
+    dataDirGiven: given.dataDir !== undefined,
     serverDir,
     member,
     peerUrl,
     bumpRevision: given.bumpRevision === undefined ? BUMP_REVISION : Number(given.bumpRevision),
     token: given.token === undefined ? undefined : new Redacted(given.token),
     serverUrl: given.serverUrl,
+    manifestDir: distribution === 'kubeadm' ? (given.manifests ?? '/etc/kubernetes/manifests') : undefined,
     allowOtherCluster: isTrue(given.allowOtherCluster),
     addresses: addressesOf(distribution, given),
     dryRun: isTrue(given.dryRun),
+    printCommands: isTrue(given.printCommands),
     yes: isTrue(given.yes),
   };
+}
+
+function purposeOf(given: Given, words: readonly string[]): RestoreOrder['purpose'] {
+  if (isTrue(given.rollback)) return 'rollback';
+  if (isTrue(given.rejoin)) return 'rejoin';
+  return isTrue(given.clusterReset) && words.length === 0 ? 'reset' : 'restore';
 }
 
 function checkPurpose(

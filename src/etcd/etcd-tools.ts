@@ -31,7 +31,21 @@ export function createEtcdTools(options: EtcdToolsOptions): EtcdTools {
       const doing = `${wanted.snapshot} cannot be restored`;
       await runTool(await find('etcdutl'), restoreArguments(wanted), doing, signal);
     },
-    start: async (wanted, signal) => startTemporaryEtcd(await find('etcd'), wanted, signal),
+    start: async (wanted, signal) =>
+      startTemporaryEtcd(await find('etcd'), wanted, ['--unsafe-no-fsync'], signal),
+    async etcdVersion(signal) {
+      const said = await runTool(await find('etcd'), ['--version'], 'etcd does not start', signal);
+      return /version: (\S+)/i.exec(said)?.[1] ?? 'unknown';
+    },
+    async forgetPeers(wanted, signal) {
+      await using etcd = await startTemporaryEtcd(
+        await find('etcd'),
+        wanted,
+        ['--force-new-cluster'],
+        signal,
+      );
+      await etcd.stop();
+    },
   };
 }
 

@@ -19,12 +19,13 @@ const ANSWER_TIMEOUT_MS = 600_000;
 export async function startTemporaryEtcd(
   program: string,
   wanted: StartWanted,
+  more: readonly string[],
   signal: AbortSignal,
 ): Promise<TemporaryEtcd> {
   const log = join(wanted.runDir, 'etcd.log');
   const socketPath = join(wanted.runDir, 'client.sock');
   const descriptor = openSync(log, 'w', 0o600);
-  const child = spawn(program, flagsOf(wanted, socketPath), {
+  const child = spawn(program, [...flagsOf(wanted, socketPath), ...more], {
     cwd: wanted.runDir,
     env: bareEnvironment(),
     stdio: ['ignore', descriptor, descriptor],
@@ -43,7 +44,12 @@ export async function startTemporaryEtcd(
   try {
     const ask = (path: string, body: object, inner: AbortSignal) => post(socketPath, path, body, inner);
     const version = await firstAnswer(child, failures, ask, signal);
-    return { ...requests(ask), version, [Symbol.asyncDispose]: end };
+    const stop = async () => {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+    };
+    return { ...requests(ask), version, stop, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     if (signal.aborted) throw abortError(signal);
@@ -68,7 +74,6 @@ function flagsOf(wanted: StartWanted, socketPath: string): string[] {
     `--quota-backend-bytes=${quota}`,
     '--heartbeat-interval=10',
     '--election-timeout=100',
-    '--unsafe-no-fsync',
     '--logger=zap',
     '--log-level=warn',
   ];

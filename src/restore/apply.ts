@@ -1,4 +1,5 @@
-import { cp, mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { SnapshotError } from '../errors.ts';
 import { syncFolder, writeAtomically } from '../stores/atomic-write.ts';
@@ -6,6 +7,8 @@ import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { exists, moveTo, settleTree } from './files.ts';
 import type { Journal, Step } from './journal.ts';
+import { startPods, stopPods } from './manifests.ts';
+import type { Obstacle } from './order.ts';
 import type { EtcdTools } from './ports.ts';
 import { findSnapshotFile } from './snapshot-file.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
@@ -13,6 +16,8 @@ import { unpackedPath, unpackInto } from './unpack.ts';
 /** What the steps use besides the journal. */
 export interface Workshop {
   readonly tools: EtcdTools;
+  /** Programs that must have ended before data are moved. */
+  readonly running: () => Promise<readonly Obstacle[]>;
   /** Certificates and secrets that go to the disk; undefined where the distribution keeps none in etcd. */
   readonly bootstrap: ((database: DatabaseFacts) => Promise<readonly BootstrapFile[]>) | undefined;
 }
@@ -24,9 +29,11 @@ export const applySteps: Readonly<Record<Step, Apply>> = {
   unpack,
   extract,
   prove,
+  stop: (journal, { running }, signal) => stopPods(journal, running, signal),
   'set-aside': setAside,
   'put-in-place': putInPlace,
   certificates: writeCertificates,
+  start: startPods,
   finish: async ({ places }) => {
     await rm(places.workDir, { recursive: true, force: true });
     await syncFolder(dirname(places.workDir));
@@ -48,37 +55,51 @@ async function unpack(journal: Journal, _workshop: Workshop, signal: AbortSignal
   const { workDir } = journal.places;
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const { path, compressed, sha256 } = snapshotOf(journal);
-  if (!compressed || (await exists(unpackedPath(workDir)))) return;
+  if (!compressed || (await exists(unpackedPath(workDir, sha256)))) return;
   if ((await unpackInto(await findSnapshotFile(path), workDir, signal)) !== sha256) throw another(path);
 }
 
 async function extract(journal: Journal, { tools }: Workshop, signal: AbortSignal): Promise<void> {
-  const { path, compressed } = snapshotOf(journal);
+  const { path, compressed, sha256 } = snapshotOf(journal);
   const dataDir = newData(journal);
   await rm(provenMark(journal), { force: true });
   await rm(dataDir, { recursive: true, force: true });
+  if (journal.purpose === 'reset') {
+    await forgetPeers(journal, tools, signal);
+    return;
+  }
   const { member, peerUrl, bumpRevision } = journal;
-  const snapshot = compressed ? unpackedPath(journal.places.workDir) : path;
+  const snapshot = compressed ? unpackedPath(journal.places.workDir, sha256) : path;
   await tools.restore({ snapshot, dataDir, member, peerUrl, bumpRevision }, signal);
+}
+
+/** In a copy: the data that are there stay as they are. */
+async function forgetPeers(journal: Journal, tools: EtcdTools, signal: AbortSignal): Promise<void> {
+  const { places, member, peerUrl } = journal;
+  const dataDir = newData(journal);
+  await mkdir(dataDir, { mode: 0o700 });
+  for (const name of ['member', 'name']) {
+    const from = join(places.dataDir, name);
+    if (!(await exists(from))) continue;
+    await cp(from, join(dataDir, name), { recursive: true, preserveTimestamps: true });
+  }
+  // The path of a socket has to be short.
+  const runDir = await mkdtemp(join(tmpdir(), 'etcd-snapshot-'));
+  const quota = snapshotOf(journal).plainSize * 2 + 2 ** 30;
+  try {
+    await tools.forgetPeers({ dataDir, runDir, member, peerUrl, quota }, signal);
+  } finally {
+    await rm(runDir, { recursive: true, force: true });
+  }
 }
 
 /** What etcdutl made must be what was promised before anything is moved. */
 async function prove(journal: Journal, _workshop: Workshop, signal: AbortSignal): Promise<void> {
-  const { member, peerUrl, bumpRevision, places, owner } = journal;
-  const { revision, records, path } = snapshotOf(journal);
+  const { member, places, owner } = journal;
+  const { path } = snapshotOf(journal);
   const dataDir = newData(journal);
   const made = await readDatabase(join(dataDir, 'member/snap/db'), signal);
-  const bumped = bumpRevision === 0 ? 0 : 1;
-  const [only, ...others] = made.members;
-  const differences = [
-    made.revision === revision + bumpRevision
-      ? ''
-      : `revision ${made.revision} for ${revision + bumpRevision}`,
-    made.records === records + bumped ? '' : `${made.records} records for ${records + bumped}`,
-    only?.name === member && only.peerUrls.join() === peerUrl && others.length === 0
-      ? ''
-      : `members ${made.members.map(({ name }) => name).join(', ')} for ${member}`,
-  ].filter((difference) => difference !== '');
+  const differences = differencesOf(journal, made);
   if (differences.length > 0) {
     throw new SnapshotError('corrupt', `What was restored from ${path} is not what is in it`, {
       why: differences.join('; '),
@@ -86,9 +107,31 @@ async function prove(journal: Journal, _workshop: Workshop, signal: AbortSignal)
     });
   }
   // K3s and RKE2 look up their own name here; without it they take the data for those of another member.
-  if (places.serverDir !== undefined) await writeFile(join(dataDir, 'name'), member, { mode: 0o600 });
+  if (places.serverDir !== undefined && journal.purpose === 'restore')
+    await writeFile(join(dataDir, 'name'), member, { mode: 0o600 });
   await settleTree(dataDir, owner);
   await writeAtomically(provenMark(journal), 'restore', '');
+}
+
+function differencesOf(journal: Journal, made: DatabaseFacts): string[] {
+  const { member, peerUrl, bumpRevision } = journal;
+  const { revision, records } = snapshotOf(journal);
+  const names = made.members.map(({ name }) => name).join(', ');
+  if (journal.purpose === 'reset') {
+    // What was in the log only has been applied, so there may be more than before.
+    return [
+      made.revision >= revision ? '' : `revision ${made.revision} for ${revision}`,
+      made.members.length === 1 ? '' : `members ${names} for one`,
+    ].filter((difference) => difference !== '');
+  }
+  const wanted = { revision: revision + bumpRevision, records: records + (bumpRevision === 0 ? 0 : 1) };
+  const [only, ...others] = made.members;
+  const alone = only?.name === member && only.peerUrls.join() === peerUrl && others.length === 0;
+  return [
+    made.revision === wanted.revision ? '' : `revision ${made.revision} for ${wanted.revision}`,
+    made.records === wanted.records ? '' : `${made.records} records for ${wanted.records}`,
+    alone ? '' : `members ${names} for ${member}`,
+  ].filter((difference) => difference !== '');
 }
 
 async function setAside(journal: Journal): Promise<void> {
@@ -99,7 +142,7 @@ async function setAside(journal: Journal): Promise<void> {
   }
   await mkdir(oldDir, { recursive: true, mode: 0o700 });
   // Once the new data are being put in place, nothing is left that could be old.
-  if (journal.purpose === 'restore' && !(await exists(newData(journal)))) return;
+  if (journal.purpose !== 'rejoin' && !(await exists(newData(journal)))) return;
   for (const name of await oldNames(journal)) await moveTo(join(dataDir, name), join(oldDir, name));
   await syncFolder(dirname(workDir));
 }

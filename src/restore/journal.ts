@@ -8,9 +8,11 @@ export const steps = [
   'unpack',
   'extract',
   'prove',
+  'stop',
   'set-aside',
   'put-in-place',
   'certificates',
+  'start',
   'finish',
 ] as const;
 export type Step = (typeof steps)[number];
@@ -30,10 +32,15 @@ export interface Places {
    * are in it.
    */
   readonly mounted: boolean;
+  /** Where kubelet finds its pods, and where they are meanwhile; undefined where others run etcd. */
+  readonly manifests: { readonly dir: string; readonly away: string } | undefined;
 }
 
-/** Why the data folder is made anew: out of a snapshot, or only put aside, so that the member joins others. */
-export type Purpose = 'restore' | 'rejoin';
+/**
+ * Why the data folder is made anew: out of a snapshot, out of the data that are there but without the other members, or not
+ * at all: then it is only put aside, so that the member joins others.
+ */
+export type Purpose = 'restore' | 'reset' | 'rejoin';
 
 /** What a restore does and how far it is, in a small file beside the data. */
 export interface Journal {
@@ -42,7 +49,7 @@ export interface Journal {
   /** Seconds since 1970; also in the names of the folders. */
   readonly began: number;
   readonly places: Places;
-  /** Undefined for `rejoin`. */
+  /** Undefined for `rejoin`; for `reset` the database that is there, without a SHA-256. */
   readonly snapshot:
     | {
         readonly path: string;

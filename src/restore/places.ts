@@ -29,7 +29,12 @@ export async function placesFor(order: RestoreOrder, now: Date): Promise<Places>
     const oldDir = join(folder, `${name}-old-${stamp}`);
     const workDir = join(folder, `${name}-restore-${stamp}`);
     if ((await exists(oldDir)) || (await exists(workDir))) continue;
-    return { dataDir, workDir, oldDir, serverDir, mounted };
+    const { manifestDir: dir } = order;
+    const manifests =
+      dir === undefined || !(await exists(join(dir, 'etcd.yaml')))
+        ? undefined
+        : { dir, away: `${dir.replace(/\/$/, '')}-restore-${stamp}` };
+    return { dataDir, workDir, oldDir, serverDir, mounted, manifests };
   }
 }
 

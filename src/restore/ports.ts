@@ -12,6 +12,13 @@ export interface EtcdTools {
    * that are thrown away: a newer etcd changes them so that an older one refuses them.
    */
   start(wanted: StartWanted, signal: AbortSignal): Promise<TemporaryEtcd>;
+  /** Of etcd. @throws as `version` */
+  etcdVersion(signal: AbortSignal): Promise<string>;
+  /**
+   * Starts etcd once on a copy of a data folder, in the same way but with its disk, so that it applies what is in its log, forgets
+   * all other members, and ends by itself.
+   */
+  forgetPeers(wanted: StartWanted, signal: AbortSignal): Promise<void>;
 }
 
 export interface RestoreWanted {
@@ -34,6 +41,8 @@ export interface StartWanted {
 }
 
 export interface TemporaryEtcd extends AsyncDisposable {
+  /** Ends it in order: what it knows is on the disk then. */
+  stop(): Promise<void>;
   /** Of the program. */
   readonly version: string;
   /** Number of keys from `from` up to, and without, `to`. */

@@ -8,14 +8,19 @@ import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { existingFolder, exists } from './files.ts';
 import type { Journal, Purpose } from './journal.ts';
+import { stopsByItself } from './manifests.ts';
 import { type Obstacle, serviceOf } from './order.ts';
 import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts';
 import type { EtcdTools } from './ports.ts';
+import { readOwnData, resetObstacles } from './reset.ts';
 import { listens, usersOf } from './running.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
+
+/** Of a member whose data stay its own. */
+const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
 
 /** What was found before anything is touched. */
 export interface Preflight {
@@ -43,7 +48,12 @@ export interface SnapshotFacts {
  */
 export async function preflight(
   order: RestoreOrder,
-  wanted: { readonly purpose: Purpose; readonly snapshot: string | undefined },
+  wanted: {
+    readonly purpose: Purpose;
+    readonly snapshot: string | undefined;
+    /** A restore that was cut off, whose folders are used again. */
+    readonly resuming: Journal | undefined;
+  },
   parts: { readonly tools: EtcdTools; readonly now: Date },
   signal: AbortSignal,
 ): Promise<Preflight> {
@@ -58,17 +68,20 @@ export async function preflight(
       return undefined;
     }
   };
-  obstacles.push(...(await whatRuns(order)), ...(await whatFolderForbids(order)));
-  const restoring = wanted.purpose === 'restore';
-  const places = await placesFor(order, parts.now);
-  const snapshot =
-    wanted.snapshot === undefined
-      ? undefined
-      : await collect(() => readSnapshot(wanted.snapshot ?? '', places.workDir, signal));
-  if (restoring)
-    await collect(async () =>
-      versionObstacles(snapshot, await parts.tools.version(signal), obstacles, notes),
-    );
+  if (!(await stopsByItself(order))) obstacles.push(...(await whatRuns(order)));
+  obstacles.push(...(await whatFolderForbids(order)));
+  const restoring = wanted.purpose !== 'rejoin';
+  const resetting = wanted.purpose === 'reset';
+  const { resuming } = wanted;
+  const places = resuming?.places ?? (await placesFor(order, parts.now));
+  const snapshot = await collect(async () => {
+    if (resetting) return readOwnData(order, signal);
+    return wanted.snapshot === undefined ? undefined : readSnapshot(wanted.snapshot, places.workDir, signal);
+  });
+  await collect(async () => {
+    if (resetting) obstacles.push(...resetObstacles(snapshot, await parts.tools.etcdVersion(signal)));
+    else if (restoring) versionObstacles(snapshot, await parts.tools.version(signal), obstacles, notes);
+  });
   const old = await oldDatabase(order.dataDir, notes, signal);
   if (snapshot !== undefined) obstacles.push(...clusterObstacle(order, snapshot.database, old));
   if (restoring && order.serverUrl !== undefined) {
@@ -82,13 +95,15 @@ export async function preflight(
   obstacles.push(...(token?.obstacles ?? []));
   notes.push(...(token?.notes ?? []));
   const space = await spaceFor(places, snapshot?.file);
-  if (restoring && space.free < space.needed) {
+  const extracted = resuming?.step !== undefined && !['unpack', 'extract'].includes(resuming.step);
+  if (restoring && !extracted && space.free < space.needed) {
     obstacles.push({
       what: `${space.needed} bytes are needed beside ${order.dataDir}, and ${space.free} are free`,
       cure: 'free some space on that disk; the old data are kept, and may be moved to another disk by hand',
     });
   }
-  const self = restoring ? memberOf(order, snapshot?.database, obstacles) : { member: '', peerUrl: '' };
+  const restored = restoring && !resetting;
+  const self = resuming ?? (restored ? memberOf(order, snapshot?.database, obstacles) : NOBODY);
   const journal: Journal | undefined =
     self === undefined || (restoring && snapshot === undefined)
       ? undefined
@@ -98,8 +113,9 @@ export async function preflight(
           began: Number(/\d+$/.exec(places.workDir)?.[0]),
           places,
           snapshot: snapshot === undefined ? undefined : rememberedOf(snapshot),
-          ...self,
-          bumpRevision: restoring ? order.bumpRevision : 0,
+          member: self.member,
+          peerUrl: self.peerUrl,
+          bumpRevision: restored ? order.bumpRevision : 0,
           owner: await ownerOf(order.dataDir),
           hadData: await exists(order.dataDir),
           step: undefined,
@@ -118,8 +134,10 @@ async function readSnapshot(path: string, workDir: string, signal: AbortSignal):
   if (file.compressed) {
     const cure = 'Free some space on that disk: the new data come to be there.';
     await assertSpace(dirname(workDir), file.plainSize * 2 + LOG_BYTES, 'the restore', cure);
-    const sha256 = await unpackInto(file, workDir, signal);
-    return { file, sha256, database: await readDatabase(unpackedPath(workDir), signal) };
+    const known = (await exists(workDir)) ? await proveSnapshotFile(file, undefined, signal) : undefined;
+    const there = known !== undefined && (await exists(unpackedPath(workDir, known)));
+    const sha256 = there ? known : await unpackInto(file, workDir, signal);
+    return { file, sha256, database: await readDatabase(unpackedPath(workDir, sha256), signal) };
   }
   const sha256 = await proveSnapshotFile(file, undefined, signal);
   return { file, sha256, database: await readDatabase(file.path, signal) };

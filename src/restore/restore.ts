@@ -3,6 +3,7 @@ import { abortError, SnapshotError } from '../errors.ts';
 import { applySteps, certificateCopies, resetFlag, snapshotOf, type Workshop } from './apply.ts';
 import { exists, moveTo } from './files.ts';
 import { type Journal, removeJournal, type Step, steps, writeJournal } from './journal.ts';
+import { startPods } from './manifests.ts';
 import { journalPath } from './places.ts';
 
 /** Told before a step begins. What it throws stops the restore there. */
@@ -11,7 +12,7 @@ export type OnStep = (step: Step) => void | Promise<void>;
 /** Which steps a journal has before it, in order. */
 export function stepsLeft(journal: Journal): Step[] {
   const mine = steps.filter(
-    (step) => journal.purpose === 'restore' || step === 'set-aside' || step === 'finish',
+    (step) => journal.purpose !== 'rejoin' || ['stop', 'set-aside', 'start', 'finish'].includes(step),
   );
   return journal.step === undefined ? mine : mine.slice(mine.indexOf(journal.step));
 }
@@ -74,6 +75,7 @@ export async function rollBack(journal: Journal): Promise<RolledBack> {
   }
   if (places.serverDir !== undefined) await rm(resetFlag(places.serverDir), { force: true });
   await rm(places.workDir, { recursive: true, force: true });
+  await startPods(journal);
   await removeJournal(await journalPath(places.dataDir));
   return { moves };
 }
@@ -82,7 +84,7 @@ export async function rollBack(journal: Journal): Promise<RolledBack> {
 export function assertSameRestore(unfinished: Journal, wanted: Journal): void {
   const same =
     unfinished.purpose === wanted.purpose &&
-    (unfinished.purpose === 'rejoin' ||
+    (unfinished.purpose !== 'restore' ||
       (snapshotOf(unfinished).sha256 === wanted.snapshot?.sha256 &&
         unfinished.bumpRevision === wanted.bumpRevision));
   if (same) return;

@@ -28,6 +28,28 @@ export async function decryptedBy(
   });
 }
 
+/** What the metadata of a snapshot tell of its token, before it is here. @throws system errors */
+export async function metadataObstacle(
+  order: RestoreOrder,
+  recorded: string | undefined,
+): Promise<Obstacle[]> {
+  const token = await tokenOf(order);
+  if (token === undefined || recorded === undefined) return [];
+  const hash = tokenHash(token);
+  if (hash === recorded) return [];
+  return [
+    {
+      what: `the token is another one than that of the snapshot: its hash is ${hash}, and the snapshot was taken with ${recorded}`,
+      cure: 'give the token that the cluster had when the snapshot was taken, with --token',
+    },
+  ];
+}
+
+async function tokenOf({ serverDir, token }: RestoreOrder): Promise<string | undefined> {
+  if (serverDir === undefined) return undefined;
+  return token?.reveal() ?? (await readFile(join(serverDir, 'token'), 'utf8').catch(absent));
+}
+
 export interface TokenCheck {
   readonly obstacles: readonly Obstacle[];
   readonly notes: readonly string[];
@@ -45,7 +67,7 @@ export async function checkToken(order: RestoreOrder, database: DatabaseFacts): 
     files: [],
   });
   const file = join(serverDir, 'token');
-  const token = order.token?.reveal() ?? (await readFile(file, 'utf8').catch(absent));
+  const token = await tokenOf(order);
   if (token === undefined) {
     return none(
       `${file} does not exist, and no token is given`,

@@ -1,5 +1,7 @@
+import { dirname } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { certificateCopies } from './apply.ts';
+import type { DatabaseFacts } from './database.ts';
 import type { Journal, Step } from './journal.ts';
 import { serviceOf } from './order.ts';
 import type { Preflight } from './preflight.ts';
@@ -20,6 +22,7 @@ ${found.notes.map((note) => `note: ${note}\n`).join('')}`;
 
 function headText(order: RestoreOrder, found: Preflight, journal: Journal): string {
   const { snapshot, space } = found;
+  if (journal.purpose === 'reset') return resetText(order, snapshot?.database);
   if (snapshot === undefined) return `Rejoin: ${order.dataDir} is put aside.\n`;
   const { file, database } = snapshot;
   const zip = file.compressed ? `, unpacked ${file.plainSize}` : '';
@@ -33,17 +36,34 @@ Into: ${order.dataDir}, as member ${journal.member} at ${journal.peerUrl}
 `;
 }
 
+function resetText({ dataDir }: RestoreOrder, found: DatabaseFacts | undefined): string {
+  const what = `Reset: this member of ${dataDir} forgets all others, and keeps its data`;
+  if (found === undefined) return `${what}.\n`;
+  const names = found.members.map(({ name, peerUrls }) => `${name} (${peerUrls.join(',')})`).join(', ');
+  return `${what}, of revision ${found.revision} or later
+  members now: ${names}
+`;
+}
+
 function stepText(step: Step, journal: Journal, found: Preflight): string | undefined {
-  const { dataDir, oldDir, workDir, mounted, serverDir } = journal.places;
+  const { dataDir, oldDir, workDir, mounted, serverDir, manifests } = journal.places;
   switch (step) {
     case 'unpack':
       return journal.snapshot?.compressed === true ? `unpack the zip into ${workDir}` : undefined;
     case 'extract': {
+      if (journal.purpose === 'reset') return `let etcd forget the other members in a copy, ${workDir}`;
       const bump = journal.bumpRevision === 0 ? '' : `, with ${journal.bumpRevision} added to its revision`;
       return `extract it to ${workDir}, for one member alone${bump}; the checksum is verified`;
     }
     case 'prove':
-      return 'compare what came out with the snapshot: revision, records, member';
+      return journal.purpose === 'reset'
+        ? 'look whether the copy holds everything, and one member'
+        : 'compare what came out with the snapshot: revision, records, member';
+    case 'stop':
+      return (
+        manifests &&
+        `move the manifests of etcd and the API server to ${manifests.away}, and wait until they have ended`
+      );
     case 'set-aside':
       if (!journal.hadData) return `nothing to put aside: ${dataDir} does not exist`;
       return mounted ? `move what is in ${dataDir} to ${oldDir}` : `move ${dataDir} to ${oldDir}`;
@@ -54,8 +74,10 @@ function stepText(step: Step, journal: Journal, found: Preflight): string | unde
       const copies = certificateCopies(journal).map(({ to }) => to);
       return `write ${found.files.length} certificates and secrets below ${serverDir}; copies of what is there: ${copies.join(', ')}`;
     }
+    case 'start':
+      return manifests && `move the manifests back to ${manifests.dir}: kubelet starts the pods`;
     case 'finish':
-      return journal.purpose === 'restore' ? `remove ${workDir}` : undefined;
+      return journal.purpose === 'rejoin' ? undefined : `remove ${workDir}`;
   }
 }
 
@@ -64,7 +86,9 @@ export function rollbackCommand(order: RestoreOrder): string {
 }
 
 function whereFlags(order: RestoreOrder): string {
-  const folder = order.distribution === 'custom' ? ` --data-dir=${order.dataDir}` : '';
+  const root = order.serverDir === undefined ? order.dataDir : dirname(order.serverDir);
+  const isDefault = root === `/var/lib/rancher/${order.distribution}` || root === '/var/lib/etcd';
+  const folder = isDefault && order.distribution !== 'custom' ? '' : ` --data-dir=${root}`;
   return ` --distribution=${order.distribution}${folder}`;
 }
 
@@ -107,6 +131,13 @@ export function checkList(order: RestoreOrder, journal: Journal, found: Prefligh
     order.serverDir === undefined
       ? ''
       : `  [x] certificates  ${found.files.length} files, from the database\n`;
+  if (journal.purpose === 'reset') {
+    return `Reset in ${seconds.toFixed(1)} s:
+  [x] revision      ${snapshot.revision} or later
+  [x] members       1
+${certificates}  [x] old data      ${places.oldDir}; we never delete them
+`;
+  }
   return `Restored in ${seconds.toFixed(1)} s:
   [x] checksum      ${snapshot.sha256}
   [x] revision      ${snapshot.revision}${journal.bumpRevision === 0 ? '' : ` + ${journal.bumpRevision} = ${snapshot.revision + journal.bumpRevision}`}

@@ -1,14 +1,13 @@
-import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { hashOf, k3sBootstrap } from '../support/k3s-bootstrap.ts';
+import { rancherServer } from '../support/rancher-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
-import { snapshotOf, toolsFlag } from '../support/snapshot-of.ts';
+import { snapshotOf } from '../support/snapshot-of.ts';
 
 const PASSWORD = 'the-password-of-the-servers';
-/** SHA-256 of the CA below. */
 const CA = '-----BEGIN CERTIFICATE-----\nof the time of the snapshot\n-----END CERTIFICATE-----\n';
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 const document = {
@@ -20,11 +19,10 @@ const document = {
 
 let etcd: EtcdCluster;
 let saved: ScratchDir;
-let tools: string;
 let snapshot: string;
 
 beforeAll(async () => {
-  [etcd, saved, tools] = await Promise.all([startEtcd(), scratchDir('saved-'), toolsFlag()]);
+  [etcd, saved] = await Promise.all([startEtcd(), scratchDir('saved-')]);
   await etcd.put([k3sBootstrap(document, PASSWORD), ['early', 'here']]);
   snapshot = await snapshotOf(etcd, saved.path, 'good');
 });
@@ -32,30 +30,7 @@ afterAll(async () => {
   for (const part of [etcd, saved]) await part?.[Symbol.asyncDispose]();
 });
 
-/** The folders of a K3s server that was stopped. */
-async function server(distribution = 'k3s') {
-  const scratch = await scratchDir('k3s-');
-  const root = join(scratch.path, 'server');
-  for (const folder of ['db/etcd/member', 'tls/etcd', 'cred'])
-    await mkdir(join(root, folder), { recursive: true });
-  await writeFile(join(root, 'db/etcd/name'), 'server-1-00000000');
-  await writeFile(join(root, 'tls/server-ca.crt'), 'of today');
-  await writeFile(join(root, 'cred/passwd'), 'of today');
-  await writeFile(join(root, 'token'), `${PASSWORD}\n`);
-  const flags = [
-    `--distribution=${distribution}`,
-    `--data-dir=${scratch.path}`,
-    '--node-name=server-1',
-    tools,
-  ];
-  return {
-    root,
-    run: (args: readonly string[]) =>
-      runCommand(['restore', ...flags, '--peer-url=https://10.0.0.1:2380', ...args]),
-    read: (path: string) => readFile(join(root, path), 'utf8'),
-    [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose](),
-  };
-}
+const server = (distribution?: string) => rancherServer(PASSWORD, distribution);
 
 describe('etcd-snapshot restore of K3s', () => {
   it.each([['k3s'], ['rke2']])(
@@ -110,8 +85,10 @@ describe('etcd-snapshot restore of K3s', () => {
   it.each([
     [
       'that is wrong',
-      `other`,
-      new RegExp(`its hash is ${hashOf('other')}, and the snapshot is encrypted with ${hashOf(PASSWORD)}`),
+      'of-another-cluster-entirely',
+      new RegExp(
+        `its hash is ${hashOf('of-another-cluster-entirely')}, and the snapshot is encrypted with ${hashOf(PASSWORD)}`,
+      ),
     ],
     ['that is malformed', 'K10abc::server:x', /The server token cannot be read/],
     ['of an agent', `K10${'ab'.repeat(32)}::abcdef.0123456789abcdef`, /The server token cannot be read/],
@@ -121,7 +98,7 @@ describe('etcd-snapshot restore of K3s', () => {
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(message);
     expect(result.stderr).not.toContain(token.slice(-16));
-    expect(await readdir(join(s.root, 'db'))).toEqual(['etcd']);
+    expect(await readdir(join(s.root, 'db'))).toEqual(['etcd', 'snapshots']);
   });
 
   it('refuses to begin without a token', async () => {
