@@ -38,11 +38,12 @@ tools: $(STAMP) ## Build every server and peer from pinned sources into the cach
 build: $(STAMP) ## Bundle the command line into dist/, for ./bin/etcd-snapshot (seconds)
 	@$(NODE) scripts/build.ts
 
-bench: build ## Measure saving against etcdctl, Go's zip and rclone, and the operator at scale; writes bench/results/ (about 25 minutes)
+bench: build ## Measure saving and restoring against etcdctl, etcdutl, Go's zip and rclone, and the operator at scale; writes bench/results/ (about 30 minutes)
 	@scripts/install-packages /usr/bin/time:time
 	@$(NODE) test/tools/toolbox.ts --bench
 	@$(NODE) bench/bench.ts
 	@$(NODE) bench/operator.ts
+	@$(NODE) bench/restore.ts
 
 clean: ## Remove what was built here; the cache of tools stays
 	rm -rf dist test-results node_modules

@@ -85,7 +85,7 @@ describe('the program', () => {
 
   it.each([
     ['sav', 'did you mean save?'],
-    ['frobnicate', 'write save, ls or operator'],
+    ['frobnicate', 'write one of save, ls, '],
   ])('refuses the command %s with a cure', async (word, cure) => {
     const { code, stderr } = await start([word]);
     expect(code).toBe(2);
