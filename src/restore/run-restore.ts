@@ -1,9 +1,11 @@
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
+import { readDatabase } from './database.ts';
 import { type Journal, readJournal } from './journal.ts';
 import { stopPods, stopsByItself, withManifest } from './manifests.ts';
 import type { Obstacle } from './order.ts';
@@ -78,8 +80,10 @@ export async function runRestore(
         throw stopped(order, asError(error));
       },
     );
+    // Which of the members has been left is known only now, when all data were kept.
+    const made = await remaining(journal, signal);
     const seconds = (parts.now().getTime() - began) / 1000;
-    return `${checkList(order, journal, found, seconds)}\n${nextText(order, found, journal)}`;
+    return `${checkList(order, journal, found, seconds)}\n${nextText(order, found, journal, made)}`;
   } finally {
     // A zip was unpacked there for the look.
     if (!begun && resuming === undefined) await rm(found.workDir, { recursive: true, force: true });
@@ -115,6 +119,13 @@ async function fetched(
     `Snapshot: ${fetch.url}, ${found.size} bytes\nIt would be downloaded to ${path}, and proven there before anything is moved.\nNothing stands in the way so far; what is in it is known when it is here.\n`,
   );
   return false;
+}
+
+/** Addresses of the one member that there is now. */
+async function remaining({ places, purpose }: Journal, signal: AbortSignal): Promise<readonly string[]> {
+  if (purpose !== 'reset') return [];
+  const { members } = await readDatabase(join(places.dataDir, 'member/snap/db'), signal);
+  return members.flatMap(({ peerUrls }) => peerUrls);
 }
 
 /** What a reset worked on may have been moved already; that it was sound was seen when it began. */

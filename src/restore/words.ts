@@ -92,14 +92,20 @@ function whereFlags(order: RestoreOrder): string {
   return ` --distribution=${order.distribution}${folder}`;
 }
 
-/** What is to be done next, in commands to copy. */
-export function nextText(order: RestoreOrder, found: Preflight, journal: Journal): string {
+/** What is to be done next, in commands to copy. @param self addresses of this member, where the journal does not know them */
+export function nextText(
+  order: RestoreOrder,
+  found: Preflight,
+  journal: Journal,
+  self: readonly string[],
+): string {
   const service = serviceOf(order);
   if (journal.purpose === 'rejoin') {
     return `This member is ready to join. Start it:\n${order.distribution === 'custom' ? joinCustom() : `  systemctl start ${service}\n`}`;
   }
   const others = (found.snapshot?.database.members ?? []).filter(
-    ({ peerUrls, isLearner }) => !isLearner && !peerUrls.includes(journal.peerUrl),
+    ({ peerUrls, isLearner }) =>
+      !isLearner && !peerUrls.some((url) => url === journal.peerUrl || self.includes(url)),
   );
   const seed =
     order.serverDir === undefined
