@@ -17,7 +17,7 @@ demo: build ## The main job on a real etcd, kube-apiserver and S3 server (first 
 
 test: build ## All tests, on real servers (first run about 15 minutes to build them, then about 5)
 	@echo '==> tools of the tests (the first time they are built from source, about 10 minutes)'
-	@scripts/install-packages unzip:unzip python3:python3
+	@scripts/install-packages unzip:unzip python3:python3 fish:fish zsh:zsh mandoc:mandoc
 	@$(NODE) test/tools/toolbox.ts --test
 	@echo '==> unit and integration tests'
 	@$(NODE) node_modules/vitest/vitest.mjs run

@@ -57,6 +57,7 @@ const everythingButTheCommandLine = [
   'app',
   'recovery',
   'fetch-snapshot',
+  'removal',
   'errors',
   'logger',
   'timers',
@@ -69,6 +70,7 @@ const everythingButTheCommandLine = [
   'kube/*',
   'reconcilers/*',
   'controllers/*',
+  'operator/beside-k3s',
   'ops/*',
 ];
 
@@ -93,7 +95,7 @@ const borders: readonly Border[] = [
     src: ['errors', 'cli/*'],
     message: 'main.ts starts the command line and reaches everything through it',
   },
-  ...['app.ts', 'recovery.ts', 'fetch-snapshot.ts', 'operator/'].map((place) => ({
+  ...['app.ts', 'removal.ts', 'recovery.ts', 'fetch-snapshot.ts', 'operator/'].map((place) => ({
     place,
     src: everythingButTheCommandLine,
     packages: ['node:*', 'node:*/*'],
@@ -265,6 +267,7 @@ const borders: readonly Border[] = [
       'config/*',
       'crds/*',
     ],
+    types: ['removal'],
     packages: [
       'fastest-levenshtein',
       'node:fs',

@@ -1,10 +1,12 @@
-import { loadS3Secret } from './config/load-s3-secret.ts';
+import { loadS3Secret, type S3FromSecret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { readTokenHash } from './config/token-file.ts';
-import type { Config, S3Settings } from './config/types.ts';
+import type { Config } from './config/types.ts';
+import type { ETCDSnapshotFile } from './crds/etcd-snapshot-file.ts';
 import { asError, SnapshotError, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
 import type { KubeClient } from './kube/client.ts';
+import { createRemoval, type Removal } from './removal.ts';
 import { maxZipSize, zipOneEntry } from './snapshot/archive.ts';
 import { type ListResult, listSnapshots } from './snapshot/list-snapshots.ts';
 import type { Clock, SnapshotRecorder, SnapshotStore } from './snapshot/ports.ts';
@@ -30,9 +32,15 @@ export interface SaveWatcher {
 
 /** The commands' view of the whole program. */
 export interface App extends AsyncDisposable {
+  /** Of `delete` and `prune`. */
+  readonly removal: Removal;
+  /** What is odd about the settings and does no harm by itself; more may come while S3 is opened. */
+  readonly warnings: readonly Error[];
   /** @throws SnapshotError when no copy came to be, or `aborted` */
   save(watcher: SaveWatcher, signal: AbortSignal): Promise<SaveResult>;
   list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
+  /** Every record in the cluster, whichever node keeps the copy. @throws SnapshotError */
+  records(signal: AbortSignal): Promise<readonly ETCDSnapshotFile[]>;
 }
 
 const systemClock: Clock = { now: () => new Date() };
@@ -48,7 +56,7 @@ export function openApp(config: Config, debug: Tell): App {
     isDefaultDir: config.snapshotDirIsDefault,
     nodeName: config.nodeName,
   });
-  const warnings: Error[] = [];
+  const warnings: Error[] = [...config.warnings];
   const warn = (warning: Error) => {
     warnings.push(warning);
   };
@@ -58,7 +66,10 @@ export function openApp(config: Config, debug: Tell): App {
   const cluster = config.kubeconfig === undefined ? undefined : lazyCluster(config.kubeconfig, opened);
   const remote = remoteStore(config, program, opened, cluster, { warn, debug });
   const source = createEtcdSource(config.etcd, systemClock);
+  const secretRetention = () => remote?.secretRetention();
   return {
+    removal: createRemoval({ config, program, folder, remote, secretRetention, cluster, clock: systemClock }),
+    warnings,
     async save({ onProgress, onStored }, signal) {
       const result = await saveSnapshot(
         {
@@ -83,6 +94,14 @@ export function openApp(config: Config, debug: Tell): App {
       const s3 = remote === undefined ? [] : [() => remote.open(signal)];
       return { ...(await listSnapshots([async () => folder, ...s3], signal)), warnings };
     },
+    async records(signal) {
+      if (cluster === undefined) throw noKubeconfig('The records of the cluster cannot be listed');
+      const [{ readAllRecords }, client] = await Promise.all([
+        import('./controllers/snapshot-records.ts'),
+        cluster(),
+      ]);
+      return readAllRecords(client, signal);
+    },
     async [Symbol.asyncDispose]() {
       source.close();
       for (const part of opened) await part[Symbol.asyncDispose]();
@@ -96,19 +115,26 @@ function remoteStore(
   opened: AsyncDisposable[],
   cluster: Cluster | undefined,
   tell: { readonly warn: (warning: Error) => void; readonly debug: Tell },
-): RemoteStore | undefined {
+): (RemoteStore & { secretRetention(): number | undefined }) | undefined {
   const { s3: source, nodeName, snapshotDir } = config;
   if (source.kind === 'off') return undefined;
   let settings = source.kind === 'settings' ? source.settings : undefined;
+  let retention: number | undefined;
   const load = async (signal: AbortSignal) => {
     const [{ createS3Store }, found] = await Promise.all([
       import('./stores/s3-store.ts'),
       source.kind === 'settings'
-        ? source.settings
+        ? { settings: source.settings, retention: undefined }
         : settingsFromSecret(source.name, cluster, tell.warn, signal),
     ]);
-    settings = found;
-    const s3 = createS3Store(found, { program, nodeName, journalDir: snapshotDir, onDebug: tell.debug });
+    settings = found.settings;
+    retention = found.retention;
+    const s3 = createS3Store(found.settings, {
+      program,
+      nodeName,
+      journalDir: snapshotDir,
+      onDebug: tell.debug,
+    });
     opened.push({ [Symbol.asyncDispose]: async () => s3[Symbol.dispose]() });
     return s3;
   };
@@ -119,6 +145,7 @@ function remoteStore(
       return store;
     },
     location: (name) => (settings === undefined ? undefined : s3Location(settings, name)),
+    secretRetention: () => retention,
   };
 }
 
@@ -127,17 +154,22 @@ async function settingsFromSecret(
   cluster: Cluster | undefined,
   warn: (warning: Error) => void,
   signal: AbortSignal,
-): Promise<S3Settings> {
+): Promise<S3FromSecret> {
   if (cluster === undefined) {
-    throw new SnapshotError('usage', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
-      why: 'no kubeconfig is given, and this node has none of its own',
-      hint: 'Name one with --kubeconfig, or give the settings of S3 as flags.',
-    });
+    const what = `The settings of S3 cannot be read from Secret kube-system/${name}`;
+    throw noKubeconfig(what, ', or give the settings of S3 as flags');
   }
   const [{ createSecretsApi }, client] = await Promise.all([import('./kube/secrets-api.ts'), cluster()]);
-  const { settings, warnings } = await loadS3Secret(createSecretsApi(client), name, signal);
-  warnings.forEach(warn);
-  return settings;
+  const found = await loadS3Secret(createSecretsApi(client), name, signal);
+  found.warnings.forEach(warn);
+  return found;
+}
+
+function noKubeconfig(what: string, orElse = ''): SnapshotError {
+  return new SnapshotError('usage', what, {
+    why: 'no kubeconfig is given, and this node has none of its own',
+    hint: `Name one with --kubeconfig${orElse}.`,
+  });
 }
 
 /** One connection for all that asks; what is wrong with the kubeconfig is told to each of them. */

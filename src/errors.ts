@@ -7,7 +7,7 @@
  * - `disk-full`, `read-only`, `io` the local disk · `tls` certificates and handshakes
  * - `unauthenticated`, `forbidden` credentials and rights · `clock-skew`
  * - `unavailable` nobody answers, or says "later" · `timeout` no answer in the time allowed
- * - `foreign` what carries the name is not ours to touch
+ * - `foreign` what carries the name is not ours to touch · `held` somebody has asked to keep it
  * - `conflict` somebody changed the same thing first · `protocol` the peer does not speak what it should
  */
 export type ErrorCode =
@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'timeout'
   | 'conflict'
   | 'foreign'
+  | 'held'
   | 'protocol';
 
 export interface SnapshotErrorOptions {

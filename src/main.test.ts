@@ -85,7 +85,7 @@ describe('the program', () => {
 
   it.each([
     ['sav', 'did you mean save?'],
-    ['frobnicate', 'write one of save, ls, '],
+    ['frobnicate', 'write one of save, ls, delete'],
   ])('refuses the command %s with a cure', async (word, cure) => {
     const { code, stderr } = await start([word]);
     expect(code).toBe(2);

@@ -1,4 +1,4 @@
-import { describeError } from './cli/error-text.ts';
+import { describeError, isTold } from './cli/error-text.ts';
 import { exitCodes } from './cli/exit-codes.ts';
 import { run } from './cli/root.ts';
 import { asError, isSnapshotError, SnapshotError, systemCode } from './errors.ts';
@@ -30,7 +30,7 @@ try {
 } catch (thrown) {
   const error = asError(thrown);
   const debug = process.argv.includes('--debug') || !isSnapshotError(error);
-  process.stderr.write(`${describeError(error, debug)}\n`);
+  if (!isTold(error)) process.stderr.write(`${describeError(error, debug)}\n`);
   process.exitCode = exitCode(error);
 }
 setTimeout(() => process.exit(), LINGER_MS).unref();

@@ -23,3 +23,14 @@ export function describeError(error: Error, debug: boolean): string {
 export function printable(text: string): string {
   return text.replaceAll(/[^\P{Cc}\n\t]|\p{Cf}/gu, '?');
 }
+
+const told = new WeakSet<Error>();
+
+/** Notes that the error has been shown already, in the form that the command was asked for. */
+export function markTold(error: Error): void {
+  told.add(error);
+}
+
+export function isTold(error: Error): boolean {
+  return told.has(error);
+}

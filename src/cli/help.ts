@@ -9,8 +9,18 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   ls: 'List the snapshots on the disk of this node and, if asked, on S3',
   verify: 'Prove that snapshots can be restored, by a throw-away restore in a temporary folder',
   restore: 'Make a cluster of one member out of a snapshot, on this node while etcd is stopped',
+  delete:
+    'Delete snapshots by name, with what belongs to them: on the disk of this node and, if asked, on S3',
+  prune: 'Delete the snapshots that are past retention: on the disk of this node and, if asked, on S3',
   operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
+
+/** Commands that touch neither etcd nor a snapshot. */
+export const helpers = {
+  help: 'Show the help of a command',
+  completion: 'Write the completion script for bash, zsh or fish',
+  man: 'Write the manual page',
+} as const;
 
 export const examples: Readonly<Record<CommandName, readonly string[]>> = {
   save: [
@@ -42,6 +52,17 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     '# any etcd',
     'etcd-snapshot restore --distribution=custom --data-dir=/var/lib/etcd /backup/on-demand-node-1-1730308816',
   ],
+  delete: [
+    'etcd-snapshot delete on-demand-server-1-1730308816',
+    '# there and on S3',
+    'etcd-snapshot delete --s3 --s3-bucket=backups --s3-folder=prod on-demand-server-1-1730308816.zip',
+  ],
+  prune: [
+    '# of those made with save, 5 stay',
+    'etcd-snapshot prune',
+    'etcd-snapshot prune --snapshot-retention=10 --dry-run',
+    'etcd-snapshot prune --name=etcd-snapshot --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
   operator: [
     'etcd-snapshot operator --s3 --s3-config-secret=k3s-etcd-snapshot-s3-config',
     "etcd-snapshot operator --snapshot-schedule-cron='0 */6 * * *' --snapshot-retention=10",
@@ -59,13 +80,11 @@ export function overview(): string {
 Usage: etcd-snapshot <command> [flags]
 
 Commands:
-  save      ${summaries.save}
-  ls        ${summaries.ls}
-  verify    ${summaries.verify}
-  restore   ${summaries.restore}
-  operator  ${summaries.operator}
-  help      Show the help of a command
-
+${Object.entries(summaries)
+  .map(([command, summary]) => `  ${command.padEnd(10)}  ${summary}\n`)
+  .join('')}${Object.entries(helpers)
+  .map(([command, summary]) => `  ${command.padEnd(10)}  ${summary}\n`)
+  .join('')}
 Examples:
   etcd-snapshot save
   etcd-snapshot save --s3 --s3-bucket=backups --s3-folder=prod
@@ -86,7 +105,7 @@ export function helpOf(command: CommandName): string {
   });
   return `${summaries[command]}.
 
-Usage: etcd-snapshot ${command} ${argumentsOf(command)}[flags]${alsoCalled(command)}
+Usage: etcd-snapshot ${command} ${operandsOf(command)}[flags]${alsoCalled(command)}
 
 Examples:
 ${examples[command].map((example) => `  ${example}\n`).join('')}
@@ -95,7 +114,9 @@ ${parts.join('')}Flags of the sections Schedule, Snapshot and S3 may also be spe
 ${exitCodeText}`;
 }
 
-function argumentsOf(command: CommandName): string {
+/** What stands behind a command besides flags. */
+export function operandsOf(command: CommandName): string {
+  if (command === 'delete') return 'NAME… ';
   if (command === 'verify') return 'SNAPSHOT… ';
   return command === 'restore' ? 'SNAPSHOT ' : '';
 }
@@ -107,16 +128,20 @@ function alsoCalled(command: CommandName): string {
   return aliases.length === 0 ? '' : `\nAlso:  ${aliases.join(', ')}`;
 }
 
-function left(option: Option): string {
-  const value = {
+/** What stands behind a flag for its value; empty for none. */
+export function valueWord(option: Option): string {
+  return {
     boolean: '',
     choice: ` <${option.choices?.join('|') ?? 'word'}>`,
     count: ' <number>',
     duration: ' <time>',
     list: ' <text>,…',
-    string: ' <text>',
+    string: option.path === undefined ? ' <text>' : ` <${option.path}>`,
   }[option.type];
-  return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${value}`;
+}
+
+function left(option: Option): string {
+  return `  ${option.short === undefined ? '    ' : `-${option.short}, `}--${option.flag}${valueWord(option)}`;
 }
 
 function line(option: Option, width: number): string {

@@ -8,6 +8,8 @@ export async function operator(config: Config, terminal: Terminal, signal: Abort
   const logger = createJsonLogger((line) => terminal.stderr.write(line), { debug: config.debug });
   // What is secret hides itself: see `Redacted`.
   logger.info({ config }, 'Starting');
+  if (config.skippedKeys !== undefined) logger.info({}, config.skippedKeys);
+  for (const { message } of config.warnings) logger.warn({}, message);
   const { runOperator } = await import('../operator/run-operator.ts');
   await runOperator(config, logger, signal);
   return exitCodes.done;

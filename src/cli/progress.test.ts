@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { createProgress } from './progress.ts';
+import { createJsonProgress, createProgress } from './progress.ts';
 
 interface FakeTerminal {
   readonly out: PassThrough & { isTTY: boolean; columns?: number };
@@ -70,5 +70,21 @@ describe('createProgress', () => {
     progress.show({ store: 'local', bytes: 1, total: 2 });
     progress.clear();
     expect(text()).toBe('');
+  });
+});
+
+describe('createJsonProgress', () => {
+  it('tells the beginning and the end of each copy, and not more often than twice a second between', () => {
+    let now = 0;
+    const told: unknown[] = [];
+    const progress = createJsonProgress(
+      (line) => told.push(JSON.parse(line).progress.bytes),
+      () => now,
+    );
+    for (const bytes of [0, 10, 20, 30, 40]) {
+      progress.show({ store: 'local', bytes, total: 40 });
+      now += 200;
+    }
+    expect(told).toEqual([0, 30, 40]);
   });
 });

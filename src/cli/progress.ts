@@ -1,6 +1,7 @@
 import type { SaveProgress } from '../snapshot/save-snapshot.ts';
 
 const REDRAW_MS = 100;
+const TELL_MS = 500;
 
 export interface Progress {
   show(progress: SaveProgress): void;
@@ -39,6 +40,22 @@ export function createProgress(
       drawn = lines.size;
     },
     clear,
+  };
+}
+
+/** A JSON object per line, for programs: at the beginning and the end of each copy, and twice a second between. */
+export function createJsonProgress(write: (line: string) => void, now: () => number): Progress {
+  const toldAt = new Map<SaveProgress['store'], number>();
+  return {
+    show({ store, bytes, total }) {
+      const last = toldAt.get(store);
+      if (last !== undefined && now() - last < TELL_MS && bytes !== total) return;
+      toldAt.set(store, now());
+      const time = new Date(now()).toISOString();
+      const progress = { store, bytes, ...(total === undefined ? {} : { total }) };
+      write(`${JSON.stringify({ level: 'info', time, msg: 'Progress', progress })}\n`);
+    },
+    clear: () => {},
   };
 }
 

@@ -1,20 +1,33 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { options } from '../config/options.ts';
+import { commandWords, options } from '../config/options.ts';
+import { completionFor } from './completion.ts';
 import { helpOf, overview } from './help.ts';
+import { manPage } from './man-page.ts';
 import { cliReference } from './reference.ts';
+
+const commands = [...new Set(Object.values(commandWords))];
 
 describe('cliReference', () => {
   it('is what docs/cli.md holds: else run node scripts/docs.ts', () => {
     expect(readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8')).toBe(cliReference());
   });
 
-  it.each(options.map((option) => option.flag))('tells of --%s, and so does the help', (flag) => {
-    expect(cliReference()).toContain(`\`--${flag}\``);
-    expect(helpOf('save') + helpOf('ls') + helpOf('verify') + helpOf('restore') + helpOf('operator')).toMatch(
-      new RegExp(`--${flag}\\b`),
-    );
+  it('has a manual page beside it', () => {
+    expect(readFileSync(new URL('../../docs/etcd-snapshot.1', import.meta.url), 'utf8')).toBe(manPage());
   });
+
+  it.each(options.map((option) => option.flag))(
+    'tells of --%s, and so do help, manual and completion',
+    (flag) => {
+      expect(manPage()).toContain(`\\-\\-${flag.replaceAll('-', '\\-')}`);
+      expect(completionFor('bash')).toMatch(new RegExp(`--${flag}\\b`));
+      expect(completionFor('zsh')).toContain(`--${flag}`);
+      expect(completionFor('fish')).toContain(`-l ${flag} `);
+      expect(cliReference()).toContain(`\`--${flag}\``);
+      expect(commands.map(helpOf).join('')).toMatch(new RegExp(`--${flag}\\b`));
+    },
+  );
 });
 
 describe('help', () => {
@@ -23,16 +36,12 @@ describe('help', () => {
     expect(helpOf('save')).not.toContain('--output');
   });
 
-  it.each([
-    ['overview', overview()],
-    ['save', helpOf('save')],
-    ['ls', helpOf('ls')],
-    ['verify', helpOf('verify')],
-    ['restore', helpOf('restore')],
-    ['operator', helpOf('operator')],
-  ])('of %s has usage, examples and exit codes', (_page, text) => {
-    expect(text).toContain('Usage: etcd-snapshot');
-    expect(text).toContain('Examples:');
-    expect(text).toContain('130  interrupted');
-  });
+  it.each([['overview', overview()], ...commands.map((command) => [command, helpOf(command)])])(
+    'of %s has usage, examples and exit codes',
+    (_page, text) => {
+      expect(text).toContain('Usage: etcd-snapshot');
+      expect(text).toContain('Examples:');
+      expect(text).toContain('130  interrupted');
+    },
+  );
 });

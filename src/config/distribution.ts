@@ -63,3 +63,22 @@ export function pathsOf(distribution: Distribution, dataDir: string | undefined)
     token: join(root, 'server/token'),
   };
 }
+
+/**
+ * The config file of this node, whether it exists or not. Detected as `detectDistribution` does; where K3s or RKE2 keep their
+ * data elsewhere, the file itself says so, and only its folder tells which of them it is.
+ */
+export function configPathOf(
+  distribution: string | undefined,
+  dataDir: string | undefined,
+  exists: (path: string) => boolean,
+): string {
+  const ofServer = (name: string) => `/etc/rancher/${name}/config.yaml`;
+  const found = distribution ?? detectDistribution(exists, dataDir);
+  if (found === 'k3s' || found === 'rke2') return ofServer(found);
+  const moved =
+    distribution === undefined && found === 'custom'
+      ? ['k3s', 'rke2'].map(ofServer).find((path) => exists(path) || exists(`${path}.d`))
+      : undefined;
+  return moved ?? '/etc/etcd-snapshot/config.yaml';
+}

@@ -78,7 +78,9 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
       const problem = valueProblem(option, token.rawName, value);
       const earlier = spelledBy.get(option.key);
       if (problem !== undefined) problems.push(problem);
-      else if (earlier !== undefined && earlier !== token.rawName && given[option.key] !== value) {
+      else if (option.type === 'list' && earlier !== undefined && value !== undefined) {
+        given[option.key] = `${given[option.key] ?? ''},${value}`;
+      } else if (earlier !== undefined && earlier !== token.rawName && given[option.key] !== value) {
         problems.push({
           what: `${earlier} and ${token.rawName} are the same setting with different values`,
           cure: 'give one of them',
@@ -108,7 +110,9 @@ function withTwoDashes(argv: readonly string[]): string[] {
     const [, name = ''] = /^-([^-=][^=]+)/.exec(word) ?? [];
     if (name === '' || (end !== -1 && index > end)) return word;
     const first = name.slice(0, 1);
-    const cluster = first === 'h' || optionOfFlag(first)?.short === first;
+    const option = optionOfFlag(first);
+    // A mistyped flag must not pass for the value of one that does nothing.
+    const cluster = first === 'h' || (option?.short === first && option.idle === undefined);
     return cluster && optionOfFlag(name) === undefined && name !== 'help' ? word : `-${word}`;
   });
 }

@@ -21,11 +21,6 @@ export const operatorOptions: readonly Option[] = [
     default: '0 */12 * * *',
     help: 'When to take snapshots, in the time zone of the system: five fields of cron, @daily, @every 6h, …',
   }),
-  schedule('snapshot-retention', 'retention', {
-    type: 'count',
-    default: '5',
-    help: 'How many scheduled snapshots stay on the disk of this node; 0: all',
-  }),
   schedule('disable-snapshots', 'disableSnapshots', {
     type: 'boolean',
     help: 'Take no scheduled snapshots',

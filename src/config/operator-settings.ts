@@ -19,9 +19,11 @@ export interface OperatorSettings {
   readonly gracePeriodMs: number;
 }
 
+/** As k3s has it. */
+const DEFAULT_RETENTION = 5;
+
 const DEFAULTS = {
   cron: '0 */12 * * *',
-  retention: 5,
   reconcileIntervalMs: 600_000,
   gracePeriodMs: 60_000,
   listen: '127.0.0.1:8383',
@@ -36,13 +38,18 @@ export function operatorSettings(given: Given, problems: Problem[]): OperatorSet
   const schedule = scheduleOf(given.scheduleCron ?? DEFAULTS.cron, problems);
   return {
     schedule: disabled ? undefined : schedule,
-    retention: given.retention === undefined ? DEFAULTS.retention : Number(given.retention),
+    retention: retentionOf(given),
     reconcileIntervalMs: interval(given.reconcileInterval, problems),
     deletionPolicy: given.deletionPolicy?.toLowerCase() === 'retain' ? 'Retain' : 'Delete',
     clusterName: given.clusterName,
     listen: addressOf(given.listenAddress ?? DEFAULTS.listen, problems),
     gracePeriodMs: parseDuration(given.gracePeriod ?? '') ?? DEFAULTS.gracePeriodMs,
   };
+}
+
+/** Snapshots of one base name that stay on a disk; below 1: all. */
+export function retentionOf(given: Given): number {
+  return given.retention === undefined ? DEFAULT_RETENTION : Number(given.retention);
 }
 
 function scheduleOf(text: string, problems: Problem[]): Schedule | undefined {

@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls' | 'verify' | 'restore' | 'operator';
+export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'verify' | 'restore' | 'operator';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
@@ -14,6 +14,10 @@ export interface Option {
   readonly type: 'string' | 'boolean' | 'duration' | 'list' | 'count' | 'choice';
   /** What a `choice` may be, in any case of letters. */
   readonly choices?: readonly string[];
+  /** What shells complete the value with. */
+  readonly path?: 'file' | 'folder';
+  /** Why it does nothing; on the command line that is worth a warning. */
+  readonly idle?: string;
   /** Shown in the help. */
   readonly default?: string;
   /** Never shown in a message. */
@@ -69,7 +73,6 @@ export type OptionKey =
   | 'gracePeriod'
   | 'tempDir'
   | 'etcdTools'
-  | 'dryRun'
   | 'yes'
   | 'rejoin'
   | 'rollback'
@@ -85,6 +88,15 @@ export type OptionKey =
   | 'manifests'
   | 'printCommands'
   | 'output'
+  | 'dryRun'
+  | 'allNodes'
+  | 'config'
+  | 'etcdServer'
+  | 'etcdToken'
+  | 'logFile'
+  | 'alsoLogToStderr'
+  | 'quiet'
+  | 'progress'
   | 'debug';
 
 /** How problems speak of settings: by flag, or by the key of a Secret. */

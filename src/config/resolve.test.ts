@@ -127,6 +127,22 @@ describe('resolveConfig', () => {
     );
   });
 
+  it('takes the flags of k3s about its server, warns that they do nothing, and shows no token', () => {
+    const { warnings } = resolve([
+      '--dir=/s',
+      '-s',
+      'https://h:6443',
+      '-t=very-secret',
+      '-l',
+      '/log',
+      '--alsologtostderr',
+    ]);
+    expect(warnings.map(({ message }) => message)).toEqual(
+      ['etcd-server', 'etcd-token', 'log', 'alsologtostderr'].map((flag) => `--${flag} does nothing here`),
+    );
+    expect(JSON.stringify(warnings)).not.toContain('very-secret');
+  });
+
   it('takes --s3=false as meant, whatever S3 flags there are', () => {
     expect(resolve(['--dir=/s', '--s3=false', '--s3-bucket=b']).s3).toEqual({ kind: 'off' });
   });

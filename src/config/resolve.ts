@@ -1,16 +1,17 @@
 import { resolve } from 'node:path';
 import { SnapshotError } from '../errors.ts';
 import { buildSnapshotName, nameProblem } from '../snapshot/naming.ts';
+import { type FileSettings, noFile } from './config-file.ts';
 import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
-import { operatorSettings } from './operator-settings.ts';
+import { operatorSettings, retentionOf } from './operator-settings.ts';
 import type { CommandName } from './option.ts';
 import { options } from './options.ts';
 import { restoreOrder, snapshotsNamed, useS3Url } from './restore-settings.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
-import type { Config, Distribution, EtcdSettings, OutputFormat } from './types.ts';
+import type { Config, Distribution, EtcdSettings, OutputFormat, ProgressFormat } from './types.ts';
 
 /** What the resolution knows of the machine; passed in, so that it can be tested without one. */
 export interface Surroundings {
@@ -23,17 +24,25 @@ export interface Surroundings {
 
 const distributions: readonly Distribution[] = ['k3s', 'rke2', 'kubeadm', 'custom'];
 const outputs: readonly OutputFormat[] = ['table', 'json', 'yaml'];
+const progressFormats: readonly ProgressFormat[] = ['auto', 'json', 'none'];
 
 /**
- * Flags over environment over defaults, checked as a whole.
+ * Flags over config files over environment over defaults, checked as a whole.
  * @throws SnapshotError `usage` whose `why` lists every problem, a line each
  */
-export function resolveConfig(command: CommandName, flags: ParsedFlags, around: Surroundings): Config {
-  const problems: Problem[] = [...flags.problems];
-  const given = withEnvironment(command, flags.given, around, problems);
-  // One set of flags may stand before every command: what only `save` needs does not disturb the others.
+export function resolveConfig(
+  command: CommandName,
+  flags: ParsedFlags,
+  around: Surroundings,
+  file: FileSettings = noFile,
+): Config {
+  const problems: Problem[] = [...flags.problems, ...file.problems];
+  const given = layered(command, flags.given, file.given, around, problems);
+  // One set of flags may stand before every command: what only `save` needs does not disturb the others, nor does what
+  // k3s calls the snapshot options of its server.
   for (const option of options) {
-    const fits = option.commands.includes(command) || option.commands.includes('save');
+    const fits =
+      option.commands.includes(command) || option.commands.includes('save') || option.alias !== undefined;
     if (flags.given[option.key] !== undefined && !fits) {
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
@@ -42,7 +51,13 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
   if (command === 'verify' || command === 'restore') useS3Url(names, given);
   checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
-  const distribution = oneOf('distribution', distributions, given.distribution, detected, problems);
+  const distribution = oneOf(
+    'distribution',
+    distributions,
+    given.distribution?.toLowerCase(),
+    detected,
+    problems,
+  );
   const paths = pathsOf(distribution, given.dataDir);
   const nodeName = given.nodeName ?? around.hostname.toLowerCase();
   const snapshotName = given.name ?? (command === 'operator' ? 'etcd-snapshot' : 'on-demand');
@@ -68,12 +83,11 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
     snapshotName,
     compress,
     etcd: etcdSettings(given, paths, problems),
-    s3: resolveS3(given, flags.given, problems),
+    s3: resolveS3(given, { flags: flags.given, file: file.sources }, problems),
     s3Retention: s3RetentionOf(given),
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
-    names,
     restore:
       command === 'restore'
         ? restoreOrder(
@@ -85,14 +99,22 @@ export function resolveConfig(command: CommandName, flags: ParsedFlags, around: 
         : undefined,
     tempDir: resolve(around.cwd, given.tempDir ?? '/tmp'),
     etcdTools: given.etcdTools === undefined ? undefined : resolve(around.cwd, given.etcdTools),
-    output: oneOf('output', outputs, given.output, 'table', problems),
+    output: oneOf('output', outputs, given.output?.toLowerCase(), 'table', problems),
+    retention: retentionOf(given),
+    names,
+    dryRun: isTrue(given.dryRun),
+    allNodes: isTrue(given.allNodes),
+    skippedKeys: file.skipped,
+    warnings: [...file.warnings, ...idleFlags(flags.given)],
+    quiet: isTrue(given.quiet),
+    progress: oneOf('progress', progressFormats, given.progress?.toLowerCase(), 'auto', problems),
     debug: isTrue(given.debug),
   };
   if (problems.length > 0) throw usage(problems);
   return config;
 }
 
-/** Arguments that are no flags: snapshots for `verify`, a mistake for all others. */
+/** Arguments that are no flags: names for `delete`, snapshots for `verify` and `restore`, a mistake for all others. */
 function checkWords(command: CommandName, words: readonly string[], problems: Problem[]): void {
   if (command === 'verify') {
     if (words.length > 0) return;
@@ -100,11 +122,39 @@ function checkWords(command: CommandName, words: readonly string[], problems: Pr
     problems.push({ what: 'no snapshot is named that is to be verified', cure });
     return;
   }
-  // What it takes depends on its flags.
+  if (command === 'delete') {
+    if (words.length === 0) {
+      problems.push({
+        what: 'no snapshot is named that is to be deleted',
+        cure: 'write etcd-snapshot delete NAME…; etcd-snapshot ls shows the names',
+      });
+    }
+    for (const word of words) {
+      const why = nameProblem(word);
+      if (why === undefined) continue;
+      const cure =
+        'give the name alone, as etcd-snapshot ls shows it; no path leads out of the snapshot folder';
+      problems.push({ what: `${shown(word)} is no name of a snapshot: ${why}`, cure });
+    }
+    return;
+  }
+  // What `restore` takes depends on its flags.
   if (words.length === 0 || command === 'restore') return;
   // The words themselves are not shown: one may be a key that lost its flag.
   const many = words.length === 1 ? 'one word is' : `${words.length} words are`;
   problems.push({ what: `${command} takes only flags, and ${many} too many`, cure: 'write --flag=value' });
+}
+
+/** Nobody should believe that a flag led elsewhere when it did nothing. */
+function idleFlags(flags: Given): SnapshotError[] {
+  const idle = options.filter((option) => option.idle !== undefined && flags[option.key] !== undefined);
+  return idle.map(({ flag, idle: why }) => {
+    const hint = 'Leave it out.';
+    return new SnapshotError('usage', `--${flag} does nothing here`, {
+      ...(why === undefined ? {} : { why }),
+      hint,
+    });
+  });
 }
 
 /** A pod speaks through its ServiceAccount, also where it can see the node's own kubeconfig. */
@@ -131,7 +181,13 @@ function sentence(cure: string): string {
 }
 
 /** An empty value counts as none, so that a script may pass an unset variable; only a name is never guessed. */
-function withEnvironment(command: string, flags: Given, around: Surroundings, problems: Problem[]): Given {
+function layered(
+  command: CommandName,
+  flags: Given,
+  file: Given,
+  around: Surroundings,
+  problems: Problem[],
+): Given {
   const given: Given = {};
   for (const option of options) {
     const flag = flags[option.key];
@@ -139,7 +195,12 @@ function withEnvironment(command: string, flags: Given, around: Surroundings, pr
       given[option.key] = flag;
       continue;
     }
-    if (!option.commands.some((one) => one === command)) continue;
+    if (!option.commands.includes(command)) continue;
+    const inFile = file[option.key];
+    if (inFile !== undefined) {
+      given[option.key] = inFile;
+      continue;
+    }
     const name = option.env?.find((variable) => (around.env[variable] ?? '') !== '');
     const value = name === undefined ? undefined : around.env[name];
     if (name === undefined || value === undefined) continue;

@@ -23,14 +23,6 @@ export const restoreOptions: readonly Option[] = [
     commands: ['verify', 'restore'],
   },
   {
-    key: 'dryRun',
-    flag: 'dry-run',
-    type: 'boolean',
-    help: 'Look, show the plan or why it would be refused, and change nothing',
-    section: 'Restore',
-    commands: ['restore'],
-  },
-  {
     key: 'yes',
     flag: 'yes',
     short: 'y',

@@ -1,6 +1,6 @@
 import type { Option, OptionKey } from './option.ts';
 
-const every = ['save', 'ls', 'operator'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
 const saving = ['save', 'operator'] as const;
 
 function s3(name: string, key: OptionKey, rest: Pick<Option, 'type' | 'help'> & Partial<Option>): Option {
@@ -9,7 +9,7 @@ function s3(name: string, key: OptionKey, rest: Pick<Option, 'type' | 'help'> & 
 
 /** The rows of S3: first those of the seed document, then k3s's newer ones, then our own. */
 export const s3Options: readonly Option[] = [
-  s3('s3', 's3', { type: 'boolean', help: 'Keep a copy on S3, or list what is there' }),
+  s3('s3', 's3', { type: 'boolean', help: 'Keep a copy on S3; list, delete or prune there too' }),
   s3('s3-endpoint', 's3Endpoint', {
     type: 'string',
     default: 's3.amazonaws.com',
@@ -17,6 +17,7 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-endpoint-ca', 's3EndpointCA', {
     type: 'string',
+    path: 'file',
     help: 'CA of the S3 server: files or base64 of PEM, separated by spaces',
   }),
   s3('s3-skip-ssl-verify', 's3SkipSSLVerify', {
@@ -69,7 +70,7 @@ export const s3Options: readonly Option[] = [
   s3('s3-retention', 's3Retention', {
     type: 'count',
     default: 'as on disk',
-    help: 'How many snapshots of each node pruning leaves on S3; save and ls prune nothing',
+    help: 'How many snapshots of each node pruning leaves on S3; only prune and the operator do',
   }),
   s3('s3-stall-timeout', 's3StallTimeout', {
     type: 'duration',

@@ -9,18 +9,31 @@ import type { S3Source } from './types.ts';
 /** k3s once took a retention for a setting like the others, and so ignored Secrets that had worked before. */
 const NO_SETTING_OF_STORE: readonly OptionKey[] = ['s3', 's3ConfigSecret', 's3Retention'];
 
-const byFlag: Wording = {
-  name: (key) => `--${s3Options.find((option) => option.key === key)?.flag ?? key}`,
-  shown: (value) => `: ${JSON.stringify(value)}`,
-};
+/** Where a setting stands: on the command line, or by that name in a config file; else in the environment. */
+export interface Origins {
+  readonly flags: Given;
+  readonly file: Readonly<Partial<Record<OptionKey, string>>>;
+}
+
+function wordingOf({ flags, file }: Origins): Wording {
+  return {
+    name: (key) =>
+      (flags[key] ?? '') === '' && file[key] !== undefined
+        ? file[key]
+        : `--${s3Options.find((option) => option.key === key)?.flag ?? key}`,
+    shown: (value) => `: ${JSON.stringify(value)}`,
+  };
+}
 
 /**
  * Where the settings of S3 come from. The Secret counts only when nothing else is set, as the seed document says; a value
  * that equals its default is not set, as in k3s. What is wrong is added to `problems`.
- * @param given flags over environment
- * @param flags what the command line itself says: S3 flags without `--s3` are a mistake there, but not in the environment
+ * @param given flags over config files over environment
+ * @param origins S3 flags without `--s3` are a mistake on the command line, but not elsewhere
  */
-export function resolveS3(given: Given, flags: Given, problems: Problem[]): S3Source {
+export function resolveS3(given: Given, origins: Origins, problems: Problem[]): S3Source {
+  const { flags, file } = origins;
+  const wording = wordingOf(origins);
   if (parseBoolean(given.s3 ?? 'false') !== true) {
     // `--s3=false` switches off on purpose what else is there.
     for (const option of given.s3 === undefined ? s3Options : []) {
@@ -31,20 +44,21 @@ export function resolveS3(given: Given, flags: Given, problems: Problem[]): S3So
   }
   const { s3ConfigSecret: name } = given;
   if (name === undefined) {
-    return { kind: 'settings', settings: s3SettingsOf(given, byFlag, problems), ignored: undefined };
+    return { kind: 'settings', settings: s3SettingsOf(given, wording, problems), ignored: undefined };
   }
   const because = s3Options.flatMap((option) => {
     const value = given[option.key];
     if (NO_SETTING_OF_STORE.includes(option.key) || value === undefined || isDefault(option, value))
       return [];
-    return [(flags[option.key] ?? '') === '' ? (option.env?.[0] ?? option.flag) : `--${option.flag}`];
+    if ((flags[option.key] ?? '') !== '') return [`--${option.flag}`];
+    return [file[option.key] ?? option.env?.[0] ?? option.flag];
   });
   if (because.length > 0) {
-    return { kind: 'settings', settings: s3SettingsOf(given, byFlag, problems), ignored: { name, because } };
+    return { kind: 'settings', settings: s3SettingsOf(given, wording, problems), ignored: { name, because } };
   }
   if (!/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) {
     problems.push({
-      what: `--s3-config-secret: ${JSON.stringify(name)} is no name of a Secret`,
+      what: `${wording.name('s3ConfigSecret')}: ${JSON.stringify(name)} is no name of a Secret`,
       cure: 'give its name alone; it lies in kube-system',
     });
   }

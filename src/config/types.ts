@@ -126,11 +126,24 @@ export interface Config {
   /** Undefined for every other command. */
   readonly restore: RestoreOrder | undefined;
   readonly output: OutputFormat;
-  /** The arguments that are no flags: snapshots to look at or to restore. */
-  readonly names: readonly string[];
   /** Of throw-away restores. */
   readonly tempDir: string;
   /** Folder of etcdutl and etcd; undefined: wherever they are found. */
   readonly etcdTools: string | undefined;
+  /** Snapshots that stay on the disk of this node when it is pruned; below 1: all. */
+  readonly retention: number;
+  /** The arguments that are no flags: names of snapshots. */
+  readonly names: readonly string[];
+  readonly dryRun: boolean;
+  /** List what the records in the cluster tell of, instead of looking into folder and bucket. */
+  readonly allNodes: boolean;
+  /** Keys of config files that are no settings of ours, in a sentence. */
+  readonly skippedKeys: string | undefined;
+  /** What is odd about the settings and does no harm by itself. */
+  readonly warnings: readonly Error[];
+  readonly quiet: boolean;
+  readonly progress: ProgressFormat;
   readonly debug: boolean;
 }
+
+export type ProgressFormat = 'auto' | 'json' | 'none';

@@ -38,7 +38,7 @@ export interface RecordWatch {
 const AUTOMATIC = new RegExp(`^(${FIELD_MANAGER}|k3s|rke2)`);
 
 /** A record as the API server gives it. */
-interface RawRecord extends ETCDSnapshotFile {
+export interface RawRecord extends ETCDSnapshotFile {
   readonly metadata: ETCDSnapshotFile['metadata'] & { readonly managedFields?: readonly ManagedField[] };
 }
 
@@ -90,7 +90,7 @@ function withClaim(raw: RawRecord): RawRecord {
 }
 
 /** What the cache keeps of a record: all but `managedFields`, which are half of its size, and what they tell. */
-function toInventoryRecord(raw: RawRecord, seenAt: number): InventoryRecord {
+export function toInventoryRecord(raw: RawRecord, seenAt: number): InventoryRecord {
   const { managedFields = [], ...metadata } = raw.metadata;
   const writers = managedFields.filter(({ fieldsV1 }) => fieldsV1?.['f:spec']?.['f:location'] !== undefined);
   const applied = writers.some(({ manager = '' }) => !AUTOMATIC.test(manager));

@@ -13,14 +13,34 @@ export interface EventOrigin {
 export async function emitRecorded(
   client: Pick<KubeClient, 'request'>,
   file: ETCDSnapshotFile,
+  origin: EventOrigin,
+  signal: AbortSignal,
+): Promise<void> {
+  await emit(client, file, recordedMessage(file), origin, signal);
+}
+
+/** Tells that a snapshot is gone, and its record with it. @throws as `KubeClient.request` */
+export async function emitDeleted(
+  client: Pick<KubeClient, 'request'>,
+  file: ETCDSnapshotFile,
+  origin: EventOrigin,
+  signal: AbortSignal,
+): Promise<void> {
+  const message = `Snapshot ${file.spec.snapshotName} deleted`;
+  await emit(client, file, { type: 'Normal', reason: 'ETCDSnapshotDeleted', message }, origin, signal);
+}
+
+async function emit(
+  client: Pick<KubeClient, 'request'>,
+  file: ETCDSnapshotFile,
+  said: Omit<KubeEvent, 'object'>,
   { program, nodeName, now }: EventOrigin,
   signal: AbortSignal,
 ): Promise<void> {
   const { apiVersion, kind } = snapshotFileResource;
   const { name, uid, resourceVersion } = file.metadata;
   const object: InvolvedObject = { apiVersion, kind, name, uid, resourceVersion };
-  const event: KubeEvent = { object, ...recordedMessage(file) };
   const series = { count: 1, first: now, last: now };
-  const body = toEvent(event, eventName(name, now), { program, instance: nodeName }, series);
+  const body = toEvent({ object, ...said }, eventName(name, now), { program, instance: nodeName }, series);
   await client.request({ method: 'POST', path: eventsPath(object), body, signal });
 }

@@ -133,6 +133,17 @@ describe('pruneSnapshots', () => {
     expect([...disk.names].toSorted()).toEqual(['b-n1-4', 'b-n1-5', 'foreign']);
   });
 
+  it('only says what would go, and why, in a dry run', async () => {
+    const disk = scene(five);
+    const { plan, deleted } = await pruneSnapshots(disk.store, policy, signal, { dryRun: true });
+    expect(plan.delete.map(({ snapshot, why }) => [snapshot.name, why])).toEqual([
+      ['b-n1-1', 'number 5 of 5, newest first, of which 2 are kept'],
+      ['b-n1-2', 'number 4 of 5, newest first, of which 2 are kept'],
+      ['b-n1-3', 'number 3 of 5, newest first, of which 2 are kept'],
+    ]);
+    expect([deleted, disk.asked]).toEqual([[], []]);
+  });
+
   it('goes on after a failure that is about one snapshot', async () => {
     const disk = scene(five, { 'b-n1-1': locked });
     const { deleted, failures } = await pruneSnapshots(disk.store, policy, signal);
@@ -185,6 +196,7 @@ describe('pruneSnapshots', () => {
   it('does not even look when it is off', async () => {
     const store = { ...scene(five).store, list: () => Promise.reject(away) };
     expect(await pruneSnapshots(store, { ...policy, keep: 0 }, signal)).toEqual({
+      plan: { delete: [], keep: [] },
       deleted: [],
       failures: [],
     });

@@ -21,14 +21,15 @@ export async function listSnapshots(
   return { snapshots: snapshots.toSorted(byAge), failures };
 }
 
-function byAge(a: Snapshot, b: Snapshot): number {
+/** Oldest first, equal times by name and then by store. */
+export function byAge(a: Snapshot, b: Snapshot): number {
   const time = a.createdAt.getTime() - b.createdAt.getTime();
   if (time !== 0) return time;
   return compare(a.name, b.name) || compare(a.location.store, b.location.store);
 }
 
 /** By code units, so that the order does not depend on the reader's locale. */
-function compare(a: string, b: string): number {
+export function compare(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
 }

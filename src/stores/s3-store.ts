@@ -102,6 +102,7 @@ export function createS3Store(
       const doing = `Cannot delete ${url(name)}`;
       return s3.timed(doing, signal, async (inner) => {
         const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
+        if (head !== undefined && !looksLikeSnapshot(name, head.size)) throw notASnapshot(doing);
         await removeObject(s3, snapshotKey(settings, name), doing, inner);
         await removeObject(
           s3,
@@ -268,6 +269,13 @@ async function readSidecar(
     if (isSnapshotError(error, 'not-found')) return undefined;
     throw error;
   }
+}
+
+function notASnapshot(doing: string): SnapshotError {
+  return new SnapshotError('foreign', doing, {
+    why: 'the object is not a snapshot',
+    hint: 'Look at it, and remove it by other means if it may go.',
+  });
 }
 
 async function removeObject(

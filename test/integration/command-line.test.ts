@@ -78,6 +78,46 @@ describe('etcd-snapshot', () => {
     expect(await readdir(dir.path)).toEqual([]);
   });
 
+  it('tells programs how far it is, and what became of it, with --progress=json', async () => {
+    await using dir = await scratchDir();
+    const settings = s3.settings('cli', 'json');
+    const flags = [...where(dir.path), ...etcdFlags(etcd.settings()), ...s3Flags(settings)];
+    const { code, stderr } = await runCommand(['save', '--progress=json', ...flags], s3Env(settings));
+    const told = stderr
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(code, stderr).toBe(0);
+    for (const store of ['local', 's3']) {
+      const bytes = told.flatMap(({ progress }) => (progress?.store === store ? [progress.bytes] : []));
+      expect(bytes).toEqual(bytes.toSorted((a, b) => a - b));
+      expect(bytes.length).toBeGreaterThan(0);
+    }
+    expect(told.filter(({ location }) => location !== undefined)).toMatchObject([
+      { level: 'info', location: expect.stringMatching(/^file:/) },
+      { level: 'info', location: expect.stringMatching(/^s3:/) },
+    ]);
+    const refused = await runCommand([
+      'save',
+      '--progress=json',
+      ...where(dir.path),
+      '--etcd-servers=http://127.0.0.1:1',
+    ]);
+    expect(refused.code).toBe(1);
+    expect(JSON.parse(refused.stderr)).toMatchObject({
+      level: 'error',
+      code: 'unavailable',
+      hint: expect.any(String),
+    });
+  });
+
+  it('says nothing of a success with --quiet', async () => {
+    await using dir = await scratchDir();
+    const flags = [...where(dir.path), ...etcdFlags(etcd.settings())];
+    expect(await runCommand(['save', '-q', ...flags])).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect((await readdir(dir.path)).filter((file) => finished.test(file))).toHaveLength(1);
+  });
+
   it('refuses a learner by name', async () => {
     await using dir = await scratchDir();
     await using cluster = await startEtcd();

@@ -4,6 +4,7 @@ import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ETCDSnapshotFile } from '../../src/crds/etcd-snapshot-file.ts';
 import { type ClusterLooks, lookAt } from '../support/cluster-looks.ts';
+import { runCommand, s3Env, s3Flags } from '../support/command.ts';
 import { type ControlPlane, startControlPlane } from '../support/control-plane.ts';
 import { grantRights, type RunningOperator, startOperator } from '../support/operators.ts';
 import { until } from '../support/s3-looks.ts';
@@ -149,6 +150,24 @@ describe('kubectl delete of a record', () => {
     await expect(head).rejects.toMatchObject({ $metadata: { httpStatusCode: 404 } });
     await until(told(record, 'ETCDSnapshotDeleted'));
   });
+});
+
+it('goes on well beside etcd-snapshot delete: files, objects and records are gone, each told once', async () => {
+  const [disk, remote] = [await onDisk(), await onS3()];
+  const settings = s3.settings(BUCKET, 'prod');
+  const place = [`--data-dir=${operator.dataDir}`, '--distribution=k3s', '--node-name=node-1'];
+  const args = [...place, `--kubeconfig=${plane.kubeconfig}`, ...s3Flags(settings)];
+  const { code, stderr } = await runCommand(['delete', ...args, disk.name, remote.name], s3Env(settings));
+  expect({ code, warned: stderr.includes('WARN') }, stderr).toEqual({ code: 0, warned: false });
+  expect(await files()).not.toContain(disk.name);
+  for (const { record } of [disk, remote]) {
+    await until(isGone(record));
+    await until(told(record, 'ETCDSnapshotDeleted'));
+    expect(await reasons(record)).toEqual(['ETCDSnapshotCreated', 'ETCDSnapshotDeleted']);
+  }
+  await operator.looks('local', 2);
+  await operator.looks('s3', 2);
+  for (const { record } of [disk, remote]) expect(await cluster.record(record.metadata.name)).toBeUndefined();
 });
 
 /** A record that somebody makes by hand, with our finalizer as the operator puts it on. */
