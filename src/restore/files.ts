@@ -1,5 +1,5 @@
-import { chown, lstat, open, readdir, rename, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chown, lstat, open, readdir, readlink, realpath, rename, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { syncFolder } from '../stores/atomic-write.ts';
 
@@ -14,6 +14,26 @@ export async function existingFolder(path: string): Promise<string> {
     const stats = await stat(folder).catch(absent);
     if (stats?.isDirectory() === true || folder === dirname(folder)) return folder;
   }
+}
+
+/**
+ * Where a folder really is, without links, whether it is there or not: what a link leads to is what is renamed, and it is by
+ * its real name that the kernel tells who has it open.
+ */
+export async function realFolder(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    absent(error);
+  }
+  // Also a link whose folder was put aside.
+  const target = await readlink(path).catch(notALink);
+  if (target !== undefined) return realFolder(resolve(dirname(path), target));
+  return dirname(path) === path ? path : join(await realFolder(dirname(path)), basename(path));
+}
+
+function notALink(error: unknown): undefined {
+  if (systemCode(error) !== 'EINVAL') absent(error);
 }
 
 /** Gives a name, and makes that durable in both folders. @throws system errors */

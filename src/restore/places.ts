@@ -28,7 +28,8 @@ export async function placesFor(order: RestoreOrder, now: Date): Promise<Places>
   for (let stamp = Math.floor(now.getTime() / 1000); ; stamp += 1) {
     const oldDir = join(folder, `${name}-old-${stamp}`);
     const workDir = join(folder, `${name}-restore-${stamp}`);
-    if ((await exists(oldDir)) || (await exists(workDir))) continue;
+    const taken = [oldDir, workDir, join(folder, `${name}-undone-${stamp}`)];
+    if ((await Promise.all(taken.map(exists))).includes(true)) continue;
     const { manifestDir: dir } = order;
     const manifests =
       dir === undefined || !(await exists(join(dir, 'etcd.yaml')))

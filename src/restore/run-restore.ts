@@ -6,6 +6,7 @@ import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
 import { readDatabase } from './database.ts';
+import { realFolder } from './files.ts';
 import { type Journal, readJournal } from './journal.ts';
 import { stopPods, stopsByItself, withManifest } from './manifests.ts';
 import type { Obstacle } from './order.ts';
@@ -48,7 +49,8 @@ export async function runRestore(
   dialogue: RestoreDialogue,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const order = await withManifest(parts.order);
+  const said = await withManifest(parts.order);
+  const order = { ...said, dataDir: await realFolder(said.dataDir) };
   const began = parts.now().getTime();
   const before = await readJournal(await journalPath(order.dataDir));
   if (order.purpose === 'rollback') return undo(order, before, dialogue, signal);
