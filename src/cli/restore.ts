@@ -1,33 +1,29 @@
 import { createInterface } from 'node:readline/promises';
 import type { Config } from '../config/types.ts';
 import { SnapshotError } from '../errors.ts';
-import { createLogger } from '../logger.ts';
 import { printable } from './error-text.ts';
 import { exitCodes } from './exit-codes.ts';
+import { openMessages } from './messages.ts';
 import type { Terminal } from './root.ts';
 
 /** `etcd-snapshot restore`: plan and outcome on stdout, what is going on on stderr. */
 export async function restore(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const write = (line: string) => terminal.stderr.write(line);
-  const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
+  const { logger, warn } = openMessages(config, terminal);
+  warn(config.warnings);
   const { openRecovery } = await import('../recovery.ts');
   const order = config.restore;
   if (order === undefined) throw new Error('there is no order to restore');
-  let agreed = order.yes;
   const outcome = await openRecovery(config, terminal.env).restore(
     order,
     {
       onPlan: (text) => void terminal.stdout.write(`${printable(text)}\n`),
-      async confirm() {
-        agreed = await ask(terminal, signal);
-        return agreed;
-      },
+      confirm: () => ask(terminal, signal),
       onStep: (step) => logger.info({}, `Step ${step}`),
     },
     signal,
   );
   if (outcome !== undefined) terminal.stdout.write(printable(outcome));
-  if (outcome === undefined && !order.dryRun) terminal.stderr.write('Nothing was changed.\n');
+  if (outcome === undefined && !order.dryRun) logger.info({}, 'Nothing was changed.');
   return outcome !== undefined || order.dryRun ? exitCodes.done : exitCodes.failed;
 }
 

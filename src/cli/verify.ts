@@ -1,15 +1,14 @@
 import type { Config } from '../config/types.ts';
-import { abortError, asError, isSnapshotError } from '../errors.ts';
-import { createLogger } from '../logger.ts';
-import { describeError } from './error-text.ts';
+import { abortError, asError } from '../errors.ts';
 import { exitCodes } from './exit-codes.ts';
+import { openMessages } from './messages.ts';
 import type { Terminal } from './root.ts';
 import { formatVerified, type Verdict } from './verify-output.ts';
 
 /** `etcd-snapshot verify`: what was found on stdout; 1 when one of the snapshots cannot be restored. */
 export async function verify(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const write = (line: string) => terminal.stderr.write(line);
-  const logger = createLogger(write, { debug: config.debug, began: Date.now(), now: Date.now });
+  const { warn, fail } = openMessages(config, terminal);
+  warn(config.warnings);
   const { openRecovery } = await import('../recovery.ts');
   const recovery = openRecovery(config, terminal.env);
   const verdicts: Verdict[] = [];
@@ -21,7 +20,7 @@ export async function verify(config: Config, terminal: Terminal, signal: AbortSi
       if (signal.aborted) throw abortError(signal);
       const error = asError(thrown);
       verdicts.push({ given, error });
-      logger.error({}, describeError(error, config.debug || !isSnapshotError(error)));
+      fail([error]);
     }
     const verdict = verdicts.at(-1);
     if (config.output === 'table' && verdict !== undefined) {

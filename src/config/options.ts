@@ -5,7 +5,7 @@ import { restoreOptions } from './restore-options.ts';
 import { s3Options } from './s3-options.ts';
 
 const every = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator'] as const;
-const byHand = ['save', 'ls', 'delete', 'prune'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune', 'verify', 'restore'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
