@@ -107,6 +107,25 @@ describe('etcd-snapshot restore', () => {
     expect(await contentOf(n.dataDir)).toEqual(after);
   });
 
+  it('gives data of etcd 3.5 back to etcd 3.5, and lets no newer etcd touch those that stay', async () => {
+    await using scratch = await scratchDir();
+    await using old = await startEtcd({ version: '3.5' });
+    await old.put([['early', 'here']]);
+    const snapshot = await snapshotOf(old, scratch.path, 'old');
+    const dataDir = join(scratch.path, 'etcd');
+    const flags = ['restore', '--distribution=custom', `--data-dir=${dataDir}`, tools, '--yes'];
+    expect(await runCommand([...flags, snapshot])).toMatchObject({ code: 0 });
+    {
+      await using again = await startEtcd({ version: '3.5', dataDir });
+      expect(String(await again.get('early'))).toBe('here');
+    }
+    const reset = await runCommand([...flags, '--cluster-reset']);
+    expect(reset.code).toBe(1);
+    expect(reset.stderr).toMatch(
+      /the data are of etcd 3\.5\.0, and the etcd that would forget the peers is 3\.6/,
+    );
+  });
+
   it('follows a link to the data, and sees who has them open all the same', async () => {
     await using n = await node();
     const elsewhere = join(n.folder, 'elsewhere');
