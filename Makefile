@@ -38,10 +38,11 @@ tools: $(STAMP) ## Build every server and peer from pinned sources into the cach
 build: $(STAMP) ## Bundle the command line into dist/, for ./bin/etcd-snapshot (seconds)
 	@$(NODE) scripts/build.ts
 
-bench: build ## Measure saving and restoring against etcdctl, etcdutl, Go's zip and rclone, and the operator at scale; writes bench/results/ (about 30 minutes)
+bench: build ## Measure saving, restoring and S3 against etcdctl, etcdutl, Go's zip, rclone and the AWS SDK, and the operator at scale; writes bench/results/ (about 45 minutes)
 	@scripts/install-packages /usr/bin/time:time
 	@$(NODE) test/tools/toolbox.ts --bench
 	@$(NODE) bench/bench.ts
+	@$(NODE) bench/s3.ts
 	@$(NODE) bench/operator.ts
 	@$(NODE) bench/restore.ts
 

@@ -17,6 +17,7 @@ import { diskError, diskFull, freeBytes } from './disk-errors.ts';
 import { lockFolder, sweepLocks } from './folder-lock.ts';
 import { openDraft } from './local-draft.ts';
 import { createSidecars, sidecarFolder } from './local-sidecars.ts';
+import { sweepPartials } from './partial-file.ts';
 
 const COPY_BYTES = 1024 * 1024;
 
@@ -123,7 +124,8 @@ export function createLocalStore(options: LocalStoreOptions): SnapshotFolder {
       if ((await stat(dir).catch(absent)) === undefined) return [];
       try {
         const drafts = await sweepDrafts(dir, nodeName, signal);
-        return [...drafts, ...(await sidecars.sweep()), ...(await sweepLocks(dir, signal))];
+        const partials = await sweepPartials(dir);
+        return [...drafts, ...partials, ...(await sidecars.sweep()), ...(await sweepLocks(dir, signal))];
       } catch (error) {
         throw await diskError(error, { what: `Cannot tidy up ${dir}`, path: dir });
       }

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { type ScratchDir, scratchDir } from '../../test/support/scratch.ts';
 import { bareDisk } from '../../test/support/small-disk.ts';
 import { diskCalls } from './atomic-write.ts';
-import { PartialFile, type PartialPlan } from './partial-file.ts';
+import { PartialFile, type PartialPlan, sweepPartials } from './partial-file.ts';
 
 const never = new AbortController().signal;
 const content = randomBytes(2_500);
@@ -101,6 +101,25 @@ it('takes nothing of other bytes for the same name, removes that, and touches no
   );
   await file.drop();
   expect((await readdir(dir.path)).toSorted()).toEqual(foreign.toSorted());
+});
+
+it('is swept when nobody has come back for it in a day, and not before', async () => {
+  await using dir = await scratchDir();
+  {
+    await using file = await PartialFile.open(planIn(dir), never);
+    await fill(file, ranges.slice(0, 1));
+  }
+  await writeFile(join(dir.path, 'snapshot'), 'x');
+  const names = (await readdir(dir.path)).toSorted();
+  const age = async (hours: number) => {
+    const then = new Date(Date.now() - hours * 3_600_000);
+    for (const name of names) await utimes(join(dir.path, name), then, then);
+  };
+  await age(23);
+  expect(await sweepPartials(dir.path)).toEqual([]);
+  await age(25);
+  expect((await sweepPartials(dir.path)).toSorted()).toEqual(names.slice(0, 2));
+  expect(await readdir(dir.path)).toEqual(['snapshot']);
 });
 
 it('replaces no file, not even one that came while it was filled', async () => {

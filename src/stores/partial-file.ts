@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { appendFile, type FileHandle, readdir, readFile, rm } from 'node:fs/promises';
+import { appendFile, type FileHandle, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
@@ -8,6 +8,7 @@ import { diskFull, freeBytes, lacks } from './disk-errors.ts';
 import { FileSums } from './file-sums.ts';
 import { SteadySync } from './steady-sync.ts';
 
+const GIVEN_UP_MS = 24 * 3_600_000;
 const BLOCK = 512;
 /** `.<final name>.<8 hex>.download`, and the list of what it holds: hidden, and never a name that k3s or we would list. */
 const TEMPORARY = /^\.(.+)\.([0-9a-f]{8})\.(?:download|download\.link|ranges)$/;
@@ -172,6 +173,24 @@ export async function removePartials(path: string, id = ''): Promise<void> {
     if (of !== basename(path) || sort === id) continue;
     await rm(join(folder, name), { force: true });
   }
+}
+
+/**
+ * Removes what broken-off downloads have left in a folder that nobody has come back for in a day: nodes may share it, and
+ * a download that runs writes every few seconds. @returns the names that went @throws system errors
+ */
+export async function sweepPartials(folder: string): Promise<string[]> {
+  const gone: string[] = [];
+  for (const name of await readdir(folder)) {
+    if (!TEMPORARY.test(name)) continue;
+    const stats = await stat(join(folder, name)).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    });
+    if (stats === undefined || Date.now() - stats.mtimeMs < GIVEN_UP_MS) continue;
+    await rm(join(folder, name), { force: true });
+    gone.push(name);
+  }
+  return gone;
 }
 
 /** @throws SnapshotError `exists` */

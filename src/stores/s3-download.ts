@@ -3,7 +3,7 @@ import { abortError, SnapshotError } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
 import type { S3CallOptions, S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
-import { assertBucket, headObject, type ObjectHead } from './s3-list.ts';
+import { assertBucket, headObject, noAnswer, type ObjectHead } from './s3-list.ts';
 import type { CustomerKey } from './s3-object-parameters.ts';
 import { readCall } from './s3-read.ts';
 
@@ -120,10 +120,9 @@ export async function requestRange(
   if (!isBody(body)) throw tooShort(doing, end - start);
   if (ContentRange?.startsWith(`bytes ${start}-${end - 1}/`) === true) return body;
   body.destroy();
-  throw new SnapshotError('protocol', doing, {
-    why: `${s3.settings.endpoint} answered with ${ContentRange ?? 'all bytes'} where bytes ${start}-${end - 1} were asked for`,
-    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
-  });
+  const got = ContentRange ?? 'all bytes';
+  const why = `${s3.settings.endpoint} answered with ${got} where bytes ${start}-${end - 1} were asked for`;
+  throw noAnswer(doing, why);
 }
 
 /** The same error, or what it means when the object is not the one that it was. */

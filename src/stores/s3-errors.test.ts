@@ -77,6 +77,8 @@ describe('fromS3Error', () => {
     ['EPROTO', 'protocol', false, /--s3-insecure/],
     ['ERR_SSL_WRONG_VERSION_NUMBER', 'protocol', false, /--s3-insecure/],
     ['ERR_SSL_NEW_ONE', 'protocol', false, /--s3-insecure/],
+    ['ERR_SSL_SSL/TLS_ALERT_BAD_RECORD_MAC', 'unavailable', true, /network card/],
+    ['ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC', 'unavailable', true, /network card/],
     ['HPE_INVALID_CONSTANT', 'protocol', false, /--s3-insecure/],
     ['HPE_NEW_ONE', 'protocol', false, /--s3-insecure/],
     ['ECONNREFUSED', 'unavailable', true, /--s3-endpoint/],

@@ -12,7 +12,7 @@ import { inTheWay, PartialFile, removePartials } from './partial-file.ts';
 import type { S3Connection } from './s3-client.ts';
 import { existingObject, ifReplaced, requestRange, tooShort } from './s3-download.ts';
 import { snapshotKey } from './s3-keys.ts';
-import { bareEtag, type ObjectHead } from './s3-list.ts';
+import { bareEtag, noAnswer, type ObjectHead } from './s3-list.ts';
 import { etagOfParts } from './s3-multipart.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { readCall } from './s3-read.ts';
@@ -151,7 +151,8 @@ async function fetchRange(
   const take = async (body: AsyncIterable<Uint8Array>) => {
     try {
       for await (const chunk of body) {
-        if (position + filled + chunk.length > end) throw tooLong(s3, doing);
+        if (position + filled + chunk.length > end)
+          throw noAnswer(doing, `${s3.settings.endpoint} answered with more bytes than were asked for`);
         for (let at = 0; at < chunk.length; ) {
           const count = Math.min(chunk.length - at, batch.length - filled);
           batch.set(chunk.subarray(at, at + count), filled);
@@ -283,12 +284,5 @@ function damaged({ doing, head }: Source): SnapshotError {
     why: `what arrived is not what was stored: its MD5 sums do not give the ETag ${bareEtag(head.etag)}`,
     hint: 'Try again; if it stays so, restore another snapshot, and check the S3 server and what stands before it.',
     retryable: true,
-  });
-}
-
-function tooLong(s3: S3Connection, doing: string): SnapshotError {
-  return new SnapshotError('protocol', doing, {
-    why: `${s3.settings.endpoint} answered with more bytes than were asked for`,
-    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
   });
 }

@@ -22,14 +22,22 @@ export interface ListedObject {
   readonly etag: string | undefined;
 }
 
-/** The objects directly under `prefix` by key, page by page. */
+interface Listing {
+  /** By key. */
+  readonly objects: ReadonlyMap<string, ListedObject>;
+  /** Prefixes of what lies deeper. */
+  readonly folders: ReadonlySet<string>;
+}
+
+/** What is directly under `prefix`, page by page. */
 export async function listObjects(
   s3: S3Connection,
   prefix: string,
   doing: string,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, ListedObject>> {
-  const found = new Map<string, ListedObject>();
+): Promise<Listing> {
+  const objects = new Map<string, ListedObject>();
+  const folders = new Set<string>();
   const seen = new Set<string>();
   let token: string | undefined;
   do {
@@ -45,30 +53,36 @@ export async function listObjects(
     );
     if (page.IsTruncated === undefined && page.Name === undefined) throw noListing(s3, doing);
     for (const { Key, Size, ETag } of page.Contents ?? []) {
-      if (Key !== undefined) found.set(Key, { size: Size ?? 0, etag: bareEtag(ETag) });
+      if (Key !== undefined) objects.set(Key, { size: Size ?? 0, etag: bareEtag(ETag) });
     }
+    for (const { Prefix } of page.CommonPrefixes ?? []) folders.add(Prefix ?? '');
     const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     if (next !== undefined && seen.has(next)) throw goesInCircles(s3, doing);
     seen.add(next ?? '');
     token = next;
   } while (token !== undefined);
-  return found;
+  return { objects, folders };
 }
 
 /** Whatever answers 200 with a page of its own must not pass for an empty folder. */
 export function noListing(s3: S3Connection, doing: string): SnapshotError {
-  return new SnapshotError('protocol', doing, {
-    why: `what ${s3.settings.endpoint} answered is no listing of a bucket`,
-    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
-  });
+  return noAnswer(doing, `what ${s3.settings.endpoint} answered is no listing of a bucket`);
+}
+
+/** Nor for an object without bytes. */
+function noObject(s3: S3Connection, doing: string): SnapshotError {
+  return noAnswer(doing, `what ${s3.settings.endpoint} answered does not tell the size of an object`);
 }
 
 /** A listing that comes back to where it was would never end. */
 export function goesInCircles(s3: S3Connection, doing: string): SnapshotError {
-  return new SnapshotError('protocol', doing, {
-    why: `${s3.settings.endpoint} lists the same page again and again`,
-    hint: 'Check that --s3-endpoint is an S3 server, and what stands before it.',
-  });
+  return noAnswer(doing, `${s3.settings.endpoint} lists the same page again and again`);
+}
+
+/** Whoever answered like that is no S3 server. */
+export function noAnswer(doing: string, why: string, retryable = false): SnapshotError {
+  const hint = 'Check that --s3-endpoint is an S3 server, and what stands before it.';
+  return new SnapshotError('protocol', doing, { why, hint, retryable });
 }
 
 /** What an object says of itself, or undefined when it is not there. */
@@ -82,8 +96,9 @@ export async function headObject(
     const head = await readCall(s3, 'HeadObject', doing, signal, (client, options, customerKey) =>
       client.send(new HeadObjectCommand({ ...customerKey, Bucket: s3.settings.bucket, Key: key }), options),
     );
+    if (head.ContentLength === undefined) throw noObject(s3, doing);
     return {
-      size: head.ContentLength ?? 0,
+      size: head.ContentLength,
       etag: head.ETag,
       lastModified: head.LastModified,
       metadata: head.Metadata,

@@ -11,7 +11,7 @@ import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
-import { goesInCircles } from './s3-list.ts';
+import { goesInCircles, noAnswer, noListing } from './s3-list.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 
 export interface OpenUpload {
@@ -92,13 +92,14 @@ export async function completeUpload(
     UploadId,
   };
   try {
-    const { ETag } = await s3.call('CompleteMultipartUpload', plan.doing, signal, (client, options) =>
-      client.send(
-        new CompleteMultipartUploadCommand({ ...target, MultipartUpload: { Parts: [...Parts] } }),
-        options,
-      ),
-    );
-    return ETag;
+    return await s3.call('CompleteMultipartUpload', plan.doing, signal, async (client, options) => {
+      const whole = { ...target, MultipartUpload: { Parts: [...Parts] } };
+      const { ETag, Key, Location } = await client.send(new CompleteMultipartUploadCommand(whole), options);
+      // As after no answer at all: there may be an object now, or still its parts, and the next try tells.
+      if (ETag !== undefined || Key !== undefined || Location !== undefined) return ETag;
+      const why = `what ${s3.settings.endpoint} answered does not say that there is an object now`;
+      throw noAnswer(plan.doing, why, true);
+    });
   } catch (error) {
     if (!isS3Error(error, 'NoSuchUpload')) throw error;
     // The first try may have done it and only its answer got lost: then the object is there, and the caller compares it.
@@ -164,6 +165,9 @@ export async function listUploads(
         if (isS3Error(error, 'NotImplemented')) return undefined;
         throw error;
       });
+    if (page !== undefined && page.IsTruncated === undefined && page.Bucket === undefined) {
+      throw noListing(s3, doing);
+    }
     for (const upload of page?.Uploads ?? []) {
       if (upload.Key === undefined || upload.UploadId === undefined) continue;
       found.push({ key: upload.Key, uploadId: upload.UploadId, initiated: upload.Initiated });

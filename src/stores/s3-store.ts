@@ -224,10 +224,11 @@ async function list(
   const { settings } = s3;
   const doing = listing(settings);
   const prefix = folderPrefix(settings);
-  const [objects, sidecars] = await Promise.all([
-    listObjects(s3, prefix, doing, signal),
-    listObjects(s3, sidecarPrefix(settings), doing, signal),
-  ]);
+  const { objects, folders } = await listObjects(s3, prefix, doing, signal);
+  const below = sidecarPrefix(settings);
+  // Most snapshots have no sidecar, and the listing has just told.
+  const sidecars = folders.has(below) ? (await listObjects(s3, below, doing, signal)).objects : undefined;
+  const hasSidecar = (name: string) => sidecars?.has(sidecarKey(settings, name)) === true;
   const entries = [...objects].flatMap(([key, object]) => {
     const name = nameOfKey(prefix, key);
     return name !== undefined && looksLikeSnapshot(name, object.size) ? [{ name, ...object }] : [];
@@ -237,14 +238,12 @@ async function list(
     async (entry) => {
       const { name } = entry;
       const known = recall(entry);
-      const sidecarCame = known?.metadata === undefined && sidecars.has(sidecarKey(settings, name));
+      const sidecarCame = known?.metadata === undefined && hasSidecar(name);
       if (known !== undefined && !sidecarCame) return [known];
       const head = await headObject(s3, snapshotKey(settings, name), doing, signal);
       // Deleted since it was listed.
       if (head === undefined) return [];
-      const sidecar = sidecars.has(sidecarKey(settings, name))
-        ? await readSidecar(s3, name, signal)
-        : undefined;
+      const sidecar = hasSidecar(name) ? await readSidecar(s3, name, signal) : undefined;
       return [toSnapshot(settings, name, head, sidecar)];
     },
     { concurrency: HEADS_AT_ONCE },

@@ -168,6 +168,12 @@ const notTls: Translation = {
   why: (call) => `${call.endpoint} does not speak TLS`,
   hint: 'Add --s3-insecure if the server speaks plain http, or correct the port in --s3-endpoint.',
 };
+const damagedOnTheWay: Translation = {
+  code: 'unavailable',
+  why: (call) => `bytes were damaged on the way between this node and ${call.endpoint}: TLS has noticed it`,
+  hint: 'Try again; if it stays so, check what stands between, and the memory and network card of this node.',
+  retryable: true,
+};
 const notHttp: Translation = {
   code: 'protocol',
   why: (call) => `${call.endpoint} does not answer like an S3 server over plain http`,
@@ -223,6 +229,8 @@ const BY_CODE: Readonly<Record<string, Translation>> = {
   EPROTO: notTls,
   ERR_SSL_WRONG_VERSION_NUMBER: notTls,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: notTls,
+  'ERR_SSL_SSL/TLS_ALERT_BAD_RECORD_MAC': damagedOnTheWay,
+  ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC: damagedOnTheWay,
   HPE_INVALID_CONSTANT: notHttp,
   ECONNREFUSED: away,
   EHOSTUNREACH: away,

@@ -5,10 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { S3Settings } from '../../src/config/types.ts';
 import { noteUpload } from '../../src/stores/s3-journal.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
-import { type FaultFront, type SeenRequest, startFaultFront } from '../support/fault-front.ts';
+import { type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
+import { type S3Front, startS3Front } from '../support/s3-front.ts';
 import { openUploadsOf, until } from '../support/s3-looks.ts';
-import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
+import { type S3Server, s3Kinds, s3Servers, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { collect, uploadOf } from '../support/store-contract.ts';
 
@@ -27,19 +28,16 @@ const isPart = (request: SeenRequest) => request.path.includes('partNumber=');
 const isComplete = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploadId=');
 const isBegin = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploads');
 
-describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
+describe.each(s3Servers)('S3 store in trouble, on $kind, tls $tls,', ({ kind, tls }) => {
   let s3: S3Server;
   beforeAll(async () => {
-    s3 = await startS3({ kind });
+    s3 = await startS3({ kind, tls });
     await s3.createBucket(BUCKET);
     await s3.createBucket('other');
   });
   afterAll(() => s3[Symbol.asyncDispose]());
 
-  const through = (front: FaultFront, folder: string): S3Settings => ({
-    ...s3.settings(BUCKET, folder),
-    endpoint: front.endpoint,
-  });
+  const through = (front: S3Front, folder: string): S3Settings => front.settings(BUCKET, folder);
   const read = async (folder: string) => {
     const store = createS3Store(s3.settings(BUCKET, folder), quick);
     return sha256(await collect(await store.open(NAME, never)));
@@ -61,7 +59,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
     },
   ])('recovers: $what', async ({ what, matches, fault, times }) => {
     await using dir = await scratchDir();
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     const seen = new Map<string, number>();
     front.setRule((request) => {
       if (!matches(request)) return undefined;
@@ -79,40 +77,8 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
     expect(await readdir(dir.path)).toEqual([]);
   });
 
-  it('gives up in a storm of 503 that does not end; the next sweep removes what stayed', async () => {
-    await using dir = await scratchDir();
-    await using front = await startFaultFront(s3.url);
-    let storm = false;
-    front.setRule((request) => {
-      storm ||= isPart(request);
-      return storm ? { status: 503 } : undefined;
-    });
-    const store = createS3Store(through(front, 'storm'), { ...quick, journalDir: dir.path });
-    const bytes = GrowingBytes.whole(someBytes(11 * MIB));
-    await expect(store.put(uploadOf(NAME, bytes), never)).rejects.toMatchObject({
-      code: 'unavailable',
-      retryable: true,
-      hint: expect.any(String),
-    });
-    expect(await openUploadsOf(s3, BUCKET, `storm/${NAME}`)).toHaveLength(1);
-    expect(await readdir(dir.path)).toHaveLength(1);
-    front.setRule(() => undefined);
-    expect(await store.sweep(never)).toHaveLength(1);
-    await nothingLeft('storm');
-    expect(await readdir(dir.path)).toEqual([]);
-  });
-
-  it('a part that hangs ends as a timeout, and its upload is dropped', async () => {
-    await using front = await startFaultFront(s3.url);
-    front.setRule((request) => (isPart(request) ? 'hang' : undefined));
-    const store = createS3Store(through(front, 'hang'), { ...quick, maxAttempts: 2, stallMs: 300 });
-    const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
-    await expect(done).rejects.toMatchObject({ code: 'timeout', hint: expect.stringContaining('--s3-') });
-    await nothingLeft('hang');
-  });
-
   it('an operation that takes longer than --s3-timeout ends', async () => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     front.setRule((request) => (isPart(request) || request.method === 'GET' ? 'hang' : undefined));
     const store = createS3Store({ ...through(front, 'long'), timeoutMs: 1_500 }, quick);
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
@@ -126,7 +92,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   });
 
   it('an abort while everything hangs ends at once', async () => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     front.setRule((request) => (isPart(request) ? 'hang' : undefined));
     const ended = new AbortController();
     const store = createS3Store(through(front, 'abort'), quick);
@@ -141,7 +107,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
     { what: 'in one request', size: 544 },
     { what: 'in parts', size: 11 * MIB },
   ])('an object of another size than was sent ($what) is removed and not reported', async ({ size }) => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     front.setRule((request) =>
       request.method === 'HEAD' ? { status: 200, headers: { 'content-length': '7' } } : undefined,
     );
@@ -155,7 +121,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   });
 
   it('a sidecar that cannot be stored is a warning', async () => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     front.setRule((request) => (request.path.includes('.metadata') ? { status: 403 } : undefined));
     const store = createS3Store(through(front, 'sidecar'), quick);
     const bytes = GrowingBytes.whole(someBytes(544));
@@ -167,7 +133,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   });
 
   it('tells by how much the clock is wrong', async () => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     const body = '<Error><Code>RequestTimeTooSkewed</Code><Message>too far</Message></Error>';
     const headers = { date: new Date(Date.now() - HOUR).toUTCString(), 'content-type': 'application/xml' };
     front.setRule(() => ({ status: 403, body, headers }));
@@ -181,7 +147,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   it('takes up a download that breaks off where it ended', async () => {
     const bytes = GrowingBytes.whole(someBytes(6 * MIB));
     await createS3Store(s3.settings(BUCKET, 'download'), quick).put(uploadOf(NAME, bytes), never);
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     let cuts = 2;
     front.setRule((request) => {
       if (request.method !== 'GET' || cuts === 0) return undefined;
@@ -234,7 +200,7 @@ describe.each(s3Kinds)('S3 store in trouble, on %s', (kind) => {
   });
 
   it('nobody listens, or the name is unknown', async () => {
-    await using front = await startFaultFront(s3.url);
+    await using front = await startS3Front(s3);
     const settings = through(front, 'gone');
     await front[Symbol.asyncDispose]();
     const gone = createS3Store(settings, { ...quick, maxAttempts: 2 });

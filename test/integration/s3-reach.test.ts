@@ -118,6 +118,12 @@ describe.each(s3Kinds)('a certificate of %s', (kind) => {
     ['that has expired', past, /has expired/, /Renew it/],
     ['that is not valid yet', future, /not valid yet/, /clock/],
     ['for another host', { hosts: ['other.test'] }, /another host/, /--s3-endpoint/],
+    [
+      'that is signed by itself',
+      { selfSigned: true },
+      /not signed by a CA that is trusted here/,
+      /--s3-endpoint-ca/,
+    ],
     ['without names', { hosts: [] }, /another host/, /--s3-endpoint/],
   ])(
     '%s is refused, with the reason; --s3-skip-ssl-verify takes it',

@@ -93,6 +93,7 @@ describe.each(signals)('a save that gets $signal', ({ signal, code }) => {
   });
 });
 
+const isBegin = ({ method, path }: SeenRequest) => method === 'POST' && /[?&]uploads\b/.test(path);
 const isPart = (request: SeenRequest) => request.path.includes('partNumber=2');
 const isComplete = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploadId=');
 const isCompare = (request: SeenRequest) => request.method === 'HEAD';
@@ -107,13 +108,16 @@ describe.each(s3Kinds)('with %s', (kind) => {
 
   describe.each(signals)('a save that gets $signal', ({ signal, code }) => {
     it.each([
+      // It has begun one, and nobody knows which.
+      { what: 'S3 begins an upload', reached: isBegin, objects: 0, fault: 'mute' },
       { what: 'S3 takes the parts', reached: isPart, objects: 0 },
       { what: 'S3 makes the object of the parts', reached: isComplete, objects: 0 },
       { what: 'it compares what is stored', reached: isCompare, objects: 1 },
-    ])('while $what', async ({ reached, objects }) => {
+    ] as const)('while $what', async ({ reached, objects, ...more }) => {
       await using scene = await saveScene({ etcd: etcd.settings(), s3: { server: s3, bucket: BUCKET } });
       await using front = await startFaultFront(s3.url);
-      front.setRule((request) => (reached(request) ? 'hang' : undefined));
+      const fault = 'fault' in more ? more.fault : 'hang';
+      front.setRule((request) => (reached(request) ? fault : undefined));
       const save = scene.start([`--s3-endpoint=${front.endpoint}`]);
       await save.until(async () => front.requests.some(reached) && (await named(scene)));
       save.child.kill(signal);

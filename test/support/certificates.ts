@@ -23,6 +23,8 @@ export interface IssueOptions {
   readonly client?: boolean;
   /** Becomes the Kubernetes group. */
   readonly organization?: string;
+  /** Signed by its own key, as many servers make one at their first start. */
+  readonly selfSigned?: boolean;
   readonly notBefore?: Date;
   readonly notAfter?: Date;
 }
@@ -67,10 +69,10 @@ export async function certificateAuthority(dir: string, name: string): Promise<A
       const certificate = await x509.X509CertificateGenerator.create({
         serialNumber: serial.toString(16).padStart(4, '0'),
         subject: `CN=${subject}${organization}`,
-        issuer: root.subject,
+        issuer: options.selfSigned === true ? `CN=${subject}${organization}` : root.subject,
         notBefore: options.notBefore ?? new Date(Date.now() - DAY),
         notAfter: options.notAfter ?? new Date(Date.now() + 30 * DAY),
-        signingKey: keys.privateKey,
+        signingKey: options.selfSigned === true ? leaf.privateKey : keys.privateKey,
         publicKey: leaf.publicKey,
         signingAlgorithm: ALGORITHM,
         extensions: [

@@ -23,6 +23,8 @@ const SECRET_KEY = 'test-bed-secret-key';
 
 export interface S3Server extends AsyncDisposable {
   readonly kind: S3Kind;
+  /** Where it keeps its buckets. */
+  readonly dataDir: string;
   readonly url: string;
   /** `host:port` */
   readonly endpoint: string;
@@ -77,6 +79,7 @@ export async function startS3(options: S3Options): Promise<S3Server> {
   const server = await start({ ...options, scratch: scratch.path, data, endpoint, ca, client });
   return {
     kind: options.kind,
+    dataDir: data,
     url,
     endpoint,
     accessKey: ACCESS_KEY,

@@ -98,7 +98,8 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         diary.push('list uploads');
         if (lies.mayListUploads === false) {
           response.writeHead(403).end(xml('Error', '<Code>AccessDenied</Code>'));
-        } else response.writeHead(200).end(xml('ListMultipartUploadsResult', ''));
+        } else
+          response.writeHead(200).end(xml('ListMultipartUploadsResult', '<IsTruncated>false</IsTruncated>'));
         return;
       default:
         diary.push(what);

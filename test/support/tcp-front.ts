@@ -6,12 +6,16 @@ export interface TcpFront extends AsyncDisposable {
   readonly endpoint: string;
   /** Clients that are connected. */
   readonly connections: number;
+  /** How often `damage` has happened. */
+  readonly damaged: number;
   /** Cuts a connection once so many bytes of the server passed. */
   cutAfter(bytes: number): void;
   /** Passes the server's bytes on at most at this pace. */
   throttle(bytesPerSecond: number): void;
   /** Passes the client's bytes on at most at this pace. */
   throttleUpward(bytesPerSecond: number): void;
+  /** Flips a bit, once, of what a client sends or the server answers, when so many bytes have passed on its connection. */
+  damage(side: Side, afterBytes: number): void;
   /** From now on nothing passes, in neither direction, not even the end of a connection. */
   hang(): void;
   /** Resets every open connection at once. */
@@ -20,10 +24,13 @@ export interface TcpFront extends AsyncDisposable {
   heal(): void;
 }
 
+type Side = 'client' | 'server';
+
 type Rule =
   | { readonly kind: 'pass' }
   | { readonly kind: 'cut'; readonly bytes: number }
   | { readonly kind: 'throttle' | 'throttle-upward'; readonly bytesPerSecond: number }
+  | { readonly kind: 'damage'; readonly side: Side; readonly bytes: number }
   | { readonly kind: 'hang' };
 
 /** A TCP proxy before a server, for faults below TLS. Rules hold for open connections too. */
@@ -31,6 +38,7 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
   let rule: Rule = { kind: 'pass' };
   const sockets = new Set<Socket>();
   let connections = 0;
+  let damaged = 0;
   const separator = target.lastIndexOf(':');
   const server = createServer((client) => {
     const upstream = connect(Number(target.slice(separator + 1)), target.slice(0, separator));
@@ -50,16 +58,24 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
     client.once('close', () => {
       connections -= 1;
     });
-    let passed = 0;
-    const gate = (counts: boolean, pace: 'throttle' | 'throttle-upward') =>
-      new Transform({
+    const gate = (side: Side, pace: 'throttle' | 'throttle-upward') => {
+      let passed = 0;
+      return new Transform({
         transform(chunk: Buffer, _encoding, done) {
           if (rule.kind === 'hang') return;
-          if (counts && rule.kind === 'cut') {
+          if (side === 'server' && rule.kind === 'cut') {
             passed += chunk.length;
             if (passed > rule.bytes) {
               client.destroy();
               return;
+            }
+          }
+          if (rule.kind === 'damage' && rule.side === side) {
+            passed += chunk.length;
+            if (passed > rule.bytes) {
+              rule = { kind: 'pass' };
+              damaged += 1;
+              chunk.writeUInt8(chunk.readUInt8(chunk.length - 1) ^ 1, chunk.length - 1);
             }
           }
           const wait = rule.kind === pace ? (chunk.length / rule.bytesPerSecond) * 1000 : 0;
@@ -70,14 +86,18 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
           if (rule.kind !== 'hang') done();
         },
       });
-    client.pipe(gate(false, 'throttle-upward')).pipe(upstream);
-    upstream.pipe(gate(true, 'throttle')).pipe(client);
+    };
+    client.pipe(gate('client', 'throttle-upward')).pipe(upstream);
+    upstream.pipe(gate('server', 'throttle')).pipe(client);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     get connections() {
       return connections;
+    },
+    get damaged() {
+      return damaged;
     },
     cutAfter: (bytes) => {
       rule = { kind: 'cut', bytes };
@@ -87,6 +107,9 @@ export async function startTcpFront(target: string): Promise<TcpFront> {
     },
     throttleUpward: (bytesPerSecond) => {
       rule = { kind: 'throttle-upward', bytesPerSecond };
+    },
+    damage: (side, bytes) => {
+      rule = { kind: 'damage', side, bytes };
     },
     hang: () => {
       rule = { kind: 'hang' };
