@@ -22,7 +22,7 @@ export interface S3Tuning {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Told what the settings came to: route, certificates, keys. */
   readonly onDebug?: (facts: Record<string, unknown>, message: string) => void;
-  /** Asked right before each request, the repeated ones too; throws when it must not be made. */
+  /** Asked right before each request is sent, the repeated ones too; throws when it must not be. */
   readonly mayCall?: () => void;
 }
 
@@ -67,7 +67,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     },
     'S3 settings.',
   );
-  let session = openSession(settings, route, settings.region, env);
+  let session = openSession(settings, route, settings.region, env, tuning.mayCall);
   const regions = new Set([settings.region]);
   let renewedAt = Number.NEGATIVE_INFINITY;
 
@@ -77,14 +77,14 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     const failure = readFailure(error);
     if (failure.region !== undefined && !regions.has(failure.region)) {
       regions.add(failure.region);
-      session = openSession(settings, route, failure.region, env);
+      session = openSession(settings, route, failure.region, env, tuning.mayCall);
       return true;
     }
     const now = clock.now().getTime();
     if (!refusesKeys(failure) || settings.keys !== undefined) return false;
     if (now - renewedAt < RENEW_AGAIN_MS) return false;
     renewedAt = now;
-    session = openSession(settings, route, used.region, env);
+    session = openSession(settings, route, used.region, env, tuning.mayCall);
     return true;
   };
   const translate: S3Connection['translate'] = (error, operation, doing) =>
@@ -117,7 +117,6 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
       try {
         return await pRetry(
           async (attempt) => {
-            tuning.mayCall?.();
             try {
               return await once(attempt);
             } catch (error) {

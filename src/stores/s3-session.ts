@@ -76,6 +76,7 @@ export function openSession(
   route: S3Route,
   region: string,
   env: Environment,
+  mayCall?: () => void,
 ): S3Session {
   const { url, pathStyle } = addressOf(settings, region);
   const checksums = settings.checksums === 'when-supported' ? 'WHEN_SUPPORTED' : 'WHEN_REQUIRED';
@@ -97,7 +98,19 @@ export function openSession(
     leavePayloadsUnsigned(client);
     sendInSlices(client);
   }
+  if (mayCall !== undefined) askBeforeSending(client, mayCall);
   return { client, region };
+}
+
+/** After all that takes time, such as keys that have to be found first: whoever was frozen meanwhile must not go on. */
+function askBeforeSending(client: S3Client, mayCall: () => void): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      mayCall();
+      return next(args);
+    },
+    { step: 'deserialize', priority: 'low', name: 'askBeforeSending' },
+  );
 }
 
 /**
