@@ -90,7 +90,7 @@ function alike(text: string): string {
 }
 
 it('docs/restore.md shows what the commands write; WRITE_TRANSCRIPTS=1 puts it there', async () => {
-  const peer = '--peer-url=https://10.0.0.1:2380';
+  const peer = `--peer-url=${etcd.members[0]?.peerUrl}`;
   const produced = [
     await transcript('verify NAME.zip'),
     await transcript('restore --dry-run NAME', peer),
