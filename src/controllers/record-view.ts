@@ -9,10 +9,10 @@ import {
 import { storageNodeLabel } from '../crds/resource-name.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { type ReflectorState, startReflector } from '../kube/reflector.ts';
-import { FIELD_MANAGER } from '../kube/snapshot-files-api.ts';
 import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
 import type { RecordView } from '../reconcilers/ports.ts';
 import type { Timers } from '../timers.ts';
+import { createTrimmer, type RawRecord } from './trim-record.ts';
 
 export interface RecordWatchOptions {
   readonly client: Pick<KubeClient, 'request' | 'watch'>;
@@ -34,28 +34,16 @@ export interface RecordWatch {
   readonly stopped: Promise<void>;
 }
 
-/** Writers of records that are no people and no pipelines: us, and the program beside us. */
-const AUTOMATIC = new RegExp(`^(${FIELD_MANAGER}|k3s|rke2)`);
-
-/** A record as the API server gives it. */
-export interface RawRecord extends ETCDSnapshotFile {
-  readonly metadata: ETCDSnapshotFile['metadata'] & { readonly managedFields?: readonly ManagedField[] };
-}
-
-interface ManagedField {
-  readonly manager?: string;
-  readonly fieldsV1?: { readonly 'f:spec'?: Readonly<Record<string, unknown>> };
-}
-
 /** All records, watched and filed by who keeps the copy. */
 export function watchRecords(options: RecordWatchOptions): RecordWatch {
   const { client, program, timers, random, onChange, signal } = options;
+  const trim = createTrimmer(program);
   let synced = false;
   let fresh = false;
   const { cache, stopped } = startReflector<RawRecord, InventoryRecord, 'keeper'>({
     client,
     path: `/apis/${snapshotFileResource.apiVersion}/${snapshotFileResource.plural}`,
-    transform: (raw) => toInventoryRecord(withClaim(raw), timers.monotonic()),
+    transform: (raw) => trim(withClaim(raw), timers.monotonic()),
     indexes: { keeper: ({ file }) => keeperOf(file, program) },
     timers,
     random,
@@ -87,14 +75,6 @@ export function watchRecords(options: RecordWatchOptions): RecordWatch {
 function withClaim(raw: RawRecord): RawRecord {
   const claim: Partial<ETCDSnapshotFile['spec']> | undefined = raw.spec;
   return { ...raw, spec: { snapshotName: '', nodeName: '', location: '', ...claim } };
-}
-
-/** What the cache keeps of a record: all but `managedFields`, which are half of its size, and what they tell. */
-export function toInventoryRecord(raw: RawRecord, seenAt: number): InventoryRecord {
-  const { managedFields = [], ...metadata } = raw.metadata;
-  const writers = managedFields.filter(({ fieldsV1 }) => fieldsV1?.['f:spec']?.['f:location'] !== undefined);
-  const applied = writers.some(({ manager = '' }) => !AUTOMATIC.test(manager));
-  return { file: { ...raw, metadata }, applied, seenAt };
 }
 
 /** The storage label, or what it would be: a record that somebody applied may lack it. */

@@ -8,8 +8,9 @@ import { clusterIdOf } from '../kube/snapshot-recorder.ts';
 import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
 import { isHeld } from '../reconcilers/snapshot-file.ts';
 import type { Clock } from '../snapshot/ports.ts';
-import { type RawRecord, toInventoryRecord } from './record-view.ts';
+
 import { createRecordWriter } from './record-writer.ts';
+import { type RawRecord, toWholeRecord } from './trim-record.ts';
 
 /** An operator that runs beside us adds its finalizer again as often as we lift it; then it sees to the record itself. */
 const ATTEMPTS = 5;
@@ -71,7 +72,7 @@ export async function readSnapshotRecords(
     for (let attempt = 1; ; attempt += 1) {
       const now: RawRecord | undefined = await api.get(name, signal);
       if (now === undefined) return;
-      const record = toInventoryRecord(now, 0);
+      const record = toWholeRecord(now, 0);
       try {
         const gone = await letGo(record, signal);
         if (!gone || now.status?.error !== undefined) return;
@@ -108,7 +109,7 @@ export async function readAllRecords(
   for (let attempt = 1; ; attempt += 1) {
     try {
       const files: ETCDSnapshotFile[] = [];
-      for await (const file of api.list({}, signal)) files.push(toInventoryRecord(file, 0).file);
+      for await (const file of api.list({}, signal)) files.push(toWholeRecord(file, 0).file);
       return files;
     } catch (error) {
       // A listing of many pages may grow too old to go on with.

@@ -43,6 +43,11 @@ export class WritableObjectCache<T, I extends string = never> implements ObjectC
     return this.#entries.get(name)?.object;
   }
 
+  /** As it was set. */
+  entry(name: string): VersionedObject<T> | undefined {
+    return this.#entries.get(name);
+  }
+
   *all(): Generator<T> {
     for (const { object } of this.#entries.values()) yield object;
   }

@@ -110,6 +110,38 @@ describe('a reflector', () => {
     },
   );
 
+  it('lists anew once an hour, and takes in only what is not as it was', async () => {
+    const taken: string[] = [];
+    scene.start({
+      transform({ metadata, color }) {
+        taken.push(metadata.name);
+        return color;
+      },
+    });
+    const first = await scene.beginWatch('7', thing('lost', '1'), thing('stays', '2'), thing('changes', '3'));
+    await scene.timers.advance(65 * 60_000 - 1);
+    first.send(bookmark('10'));
+    first.end();
+    const second = await scene.resumeWatch('10');
+    await scene.timers.advance(1);
+    second.send(bookmark('11'));
+    second.end();
+    const listing = await scene.next();
+    expect(listing.query).toEqual({ limit: '500' });
+    scene.changes.length = 0;
+    taken.length = 0;
+    // A restored etcd that is past our version: nothing else would ever tell what it has lost.
+    listing.reply(200, list('30', thing('stays', '2'), thing('changes', '8', 'blue'), thing('new', '9')));
+    const third = await scene.next();
+    expect(third.query['resourceVersion']).toBe('30');
+    expect(scene.changes).toEqual(['lost:undefined<red', 'changes:blue<red', 'new:red<undefined']);
+    expect(taken).toEqual(['changes', 'new']);
+    third.send(bookmark('31'));
+    third.end();
+    expect((await scene.resumeWatch('31')).query['resourceVersion']).toBe('31');
+    expect(scene.states).toEqual(['synced']);
+  });
+
   it('lists in one piece when the pages took longer than the server remembers', async () => {
     scene.start({ pageSize: 1 });
     (await scene.next()).reply(200, page('7', thing('a', '3')));

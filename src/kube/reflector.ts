@@ -19,6 +19,8 @@ import {
 const PAGE_SIZE = 500;
 /** Jitter keeps the watches of many clients apart. */
 const WATCH_SECONDS = { least: 290, jitter: 30 } as const;
+/** After so long a watch that has ended is followed by a listing. Jitter as above. */
+const RELIST_MS = { least: 3_600_000, jitter: 600_000 } as const;
 /** A watch that told nothing and ended sooner has failed, however politely. */
 const STEADY_MS = 5_000;
 const BACKOFF = { firstMs: 250, maxMs: 30_000, maxWhileAbsentMs: 5_000 } as const;
@@ -60,8 +62,9 @@ export interface Reflector<T, I extends string = never> {
 
 /**
  * Keeps a copy of a collection in step: lists it, then watches it from that version on. Whatever ends a watch, it goes on
- * from the last version that it heard of, and lists anew only when the server cannot tell the changes since. A resource
- * that the server does not know is an empty collection, until it comes.
+ * from the last version that it heard of, and lists anew when the server cannot tell the changes since, and once an hour: an
+ * etcd that was restored from an older snapshot and has overtaken our version by now tells nothing of what it has lost. A
+ * resource that the server does not know is an empty collection, until it comes.
  */
 export function startReflector<Raw extends KubeObject, T, I extends string = never>(
   options: ReflectorOptions<Raw, T, I>,
@@ -78,6 +81,8 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
   #state: ReflectorState = { synced: false };
   /** Where to go on; undefined: with a new listing. */
   #version: string | undefined;
+  /** On the monotonic clock. */
+  #relistAt = Number.NEGATIVE_INFINITY;
   /** In a row. */
   #failures = 0;
   /** Of the watch that runs. */
@@ -146,24 +151,29 @@ class Reflection<Raw extends KubeObject, T, I extends string> {
    * becomes when etcd is restored from an older snapshot.
    */
   async #positionStillThere(): Promise<string | undefined> {
-    if (this.#version === undefined) return undefined;
-    const latest = await this.#collection.version(this.#options.signal);
+    const { timers, signal } = this.#options;
+    if (this.#version === undefined || timers.monotonic() >= this.#relistAt) return undefined;
+    const latest = await this.#collection.version(signal);
     if (isBefore(latest, this.#version)) this.#version = undefined;
     return this.#version;
   }
 
+  /** What has not changed is not taken in again: a second copy of everything would double the memory for nothing. */
   async #list(): Promise<string> {
+    const { timers, random } = this.#options;
     const found = new Map<string, VersionedObject<T>>();
     let version = '';
     for await (const page of this.#collection.list(this.#pageSize, this.#options.signal)) {
       for (const raw of page.items) {
         const { name, resourceVersion = '' } = raw.metadata;
-        const entry = this.#transform(raw, resourceVersion);
+        const known = this.cache.entry(name);
+        const entry = known?.version === resourceVersion ? known : this.#transform(raw, resourceVersion);
         if (entry !== undefined) found.set(name, entry);
       }
       version = page.version;
     }
     this.#version = version;
+    this.#relistAt = timers.monotonic() + RELIST_MS.least + random() * RELIST_MS.jitter;
     this.#pageSize = this.#options.pageSize ?? PAGE_SIZE;
     for (const change of this.cache.replace(found)) this.#report(change);
     this.#tell({ synced: true });

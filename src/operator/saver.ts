@@ -42,10 +42,19 @@ export function createSaver(parts: SaverParts): Saver {
     }
   };
   let tidying: { readonly over: AbortController; readonly done: Promise<unknown> } | undefined;
+  let saves = 0;
   const save = async (signal: AbortSignal): Promise<SaveResult> => {
-    // It holds the folder, perhaps for as long as S3 is slow; and the save tidies up itself.
-    tidying?.over.abort();
-    await tidying?.done;
+    saves += 1;
+    try {
+      // It holds the folder, perhaps for as long as S3 is slow; and the save tidies up itself.
+      tidying?.over.abort();
+      await tidying?.done;
+      return await saveNow(signal);
+    } finally {
+      saves -= 1;
+    }
+  };
+  const saveNow = async (signal: AbortSignal): Promise<SaveResult> => {
     const stopwatch = startStopwatch(parts);
     const view = s3View();
     const remote =
@@ -91,6 +100,8 @@ export function createSaver(parts: SaverParts): Saver {
         if (errors.length > 0) throw unfit(endpoint, errors.join(', '));
       }),
     async tidyUp(signal) {
+      // Between the two it would take the folder away from a save that is about to take it.
+      if (saves > 0) return [];
       const over = new AbortController();
       const work = tidy(AbortSignal.any([signal, over.signal]));
       tidying = { over, done: Promise.allSettled([work]) };

@@ -70,6 +70,23 @@ describe('the health server', () => {
     }
   });
 
+  it('serves what is asked of every process: start, processor time, memory', async () => {
+    await using it = await start();
+    const { text } = await it.get('/metrics');
+    const value = (name: string) =>
+      Number(new RegExp(`^${name}\\{cluster="prod"\\} (\\S+)$`, 'm').exec(text)?.[1]);
+    expect(value('process_resident_memory_bytes')).toBeGreaterThan(value('nodejs_heap_size_used_bytes'));
+    expect(value('nodejs_heap_size_used_bytes')).toBeGreaterThan(1e6);
+    expect(value('process_start_time_seconds')).toBeLessThan(Date.now() / 1000);
+    const before = value('process_cpu_seconds_total');
+    expect(before).toBeGreaterThan(0);
+    const { text: again } = await it.get('/metrics');
+    const after = Number(/^process_cpu_seconds_total\{.*\} (\S+)$/m.exec(again)?.[1]);
+    expect(after).toBeGreaterThanOrEqual(before);
+    // Counted once, however often it is asked for.
+    expect(after).toBeLessThan(before * 2);
+  });
+
   it('knows no other path and no other method', async () => {
     await using it = await start();
     expect((await it.get('/')).status).toBe(404);

@@ -96,6 +96,7 @@ describe('a command line with several mistakes', () => {
         '--etcd-servers=127.0.0.1:2379',
         '--etcd-certfile=/some.crt',
         '--output=xml',
+        '--all-nodes',
       ],
       { AWS_ACCESS_KEY_ID: 'AKIAVERYSECRET' },
     );
@@ -111,7 +112,8 @@ describe('a command line with several mistakes', () => {
       '--node-name "s3": records of that node would pass for copies on S3',
       '--etcd-servers: "127.0.0.1:2379" is no address of etcd: write https://host:2379',
       '--etcd-certfile and --etcd-keyfile belong together',
-      '--output has no meaning for save',
+      '--output: "xml" is not one of table, json, yaml',
+      '--all-nodes has no meaning for save',
       /^ {2}do: {2}Correct them, or see --help\.$/m,
     ]) {
       expect(stderr).toMatch(part);

@@ -42,6 +42,13 @@ export interface SaveScene extends AsyncDisposable {
   aftermath(result: CommandResult, wanted: Aftermath): Promise<void>;
 }
 
+/** The words without those that other ones take the place of: a list that is given twice would be the sum of both. */
+function instead(words: readonly string[], others: readonly string[]): readonly string[] {
+  const nameOf = (word: string) => word.split('=', 1)[0];
+  const given = new Set(others.map(nameOf));
+  return [...words.filter((word) => !given.has(nameOf(word))), ...others];
+}
+
 /** Every save runs with `--debug`: what it adds must keep the secrets too. */
 export async function saveScene(options: SceneOptions): Promise<SaveScene> {
   const scratch = await scratchDir('scene-');
@@ -70,7 +77,7 @@ export async function saveScene(options: SceneOptions): Promise<SaveScene> {
     dir,
     nodeName,
     s3,
-    start: (flags = [], wrapper = []) => startCommand([...healthy, ...flags], env, wrapper),
+    start: (flags = [], wrapper = []) => startCommand(instead(healthy, flags), env, wrapper),
     run: (flags, wrapper) => scene.start(flags, wrapper).done,
     finals: () => names(false),
     temporaries: () => names(true),
