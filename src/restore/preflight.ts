@@ -18,6 +18,7 @@ import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } f
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
+import { isNewer, writtenBy } from './versions.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -194,20 +195,15 @@ function versionObstacles(
   notes: string[],
 ): void {
   if (snapshot === undefined) return;
-  const written = snapshot.database.storageVersion ?? snapshot.database.clusterVersion;
+  const written = writtenBy(snapshot.database);
   if (written === undefined) {
     notes.push('the snapshot does not say which etcd wrote it: it is older than etcd 3.5');
-  } else if (minorOf(written) > minorOf(etcdutl)) {
+  } else if (isNewer(written, etcdutl)) {
     obstacles.push({
       what: `the snapshot is of etcd ${written}, and etcdutl is ${etcdutl}`,
       cure: 'name a folder with etcdutl of that version or newer with --etcd-tools',
     });
   }
-}
-
-function minorOf(version: string): number {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major * 1000 + minor;
 }
 
 /** What lies in the data folder now, when it can be read. */

@@ -7,6 +7,7 @@ import { type DatabaseFacts, readDatabase } from './database.ts';
 import { exists } from './files.ts';
 import type { Obstacle } from './order.ts';
 import type { SnapshotFile } from './snapshot-file.ts';
+import { isNewer, writtenBy } from './versions.ts';
 
 /** The database that is there, for a reset that keeps it. @throws SnapshotError when there is none, or a reset was done already */
 export async function readOwnData(
@@ -37,10 +38,8 @@ export function resetObstacles(
   etcd: string,
 ): Obstacle[] {
   if (found === undefined) return [];
-  const { storageVersion, clusterVersion } = found.database;
-  const written = storageVersion ?? clusterVersion;
-  const minor = (version: string) => version.split('.').slice(0, 2).join('.');
-  if (written !== undefined && minor(written) === minor(etcd)) return [];
+  const written = writtenBy(found.database);
+  if (written !== undefined && !isNewer(written, etcd) && !isNewer(etcd, written)) return [];
   return [
     {
       what: `the data are of etcd ${written ?? 'older than 3.5'}, and the etcd that would forget the peers is ${etcd}`,

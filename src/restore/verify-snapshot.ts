@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readDatabase } from './database.ts';
+import { SnapshotError } from '../errors.ts';
+import { type DatabaseFacts, readDatabase } from './database.ts';
 import { countKinds } from './kinds.ts';
 import type { EtcdTools } from './ports.ts';
 import {
@@ -10,6 +11,7 @@ import {
   proveSnapshotFile,
   type SnapshotFile,
 } from './snapshot-file.ts';
+import { isNewer, writtenBy } from './versions.ts';
 
 /** The log of a fresh etcd: two segments of 64 MB are allocated at once, and one is written by etcdutl. */
 export const LOG_BYTES = 200_000_000;
@@ -91,6 +93,7 @@ async function restoreAndLook(
     : await sideBySide((inner) => proveSnapshotFile(file, undefined, inner), restore, signal);
   await assertSame(file);
   const facts = await readDatabase(plain, signal);
+  assertNotNewer(file.path, facts, etcdutl);
   await using etcd = await tools.start(
     { dataDir, runDir, member: MEMBER, peerUrl: PEER_URL, quota: file.plainSize * 2 + 2 ** 30 },
     signal,
@@ -112,6 +115,16 @@ async function restoreAndLook(
     clusterId: facts.clusterId,
     kinds: await countKinds(etcd, signal),
   };
+}
+
+/** An older etcd may open newer data all the same, and would not understand all of them. */
+function assertNotNewer(path: string, facts: DatabaseFacts, etcdutl: string): void {
+  const written = writtenBy(facts);
+  if (written === undefined || !isNewer(written, etcdutl)) return;
+  throw new SnapshotError('protocol', `${path} cannot be verified with these programs`, {
+    why: `it is of etcd ${written}, and etcdutl is ${etcdutl}`,
+    hint: 'Name a folder with etcdutl and etcd of that version or newer with --etcd-tools.',
+  });
 }
 
 async function inTurn<T>(first: () => Promise<T>, then: () => Promise<void>): Promise<T> {

@@ -1,4 +1,4 @@
-import { chmod, cp, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseFlags } from '../../src/config/flags.ts';
@@ -122,11 +122,14 @@ describe('a restore', () => {
   });
 });
 
-it('verify tells that a snapshot is of a newer etcd than the one that is to open it', async () => {
+it('verify tells that a snapshot is of a newer etcd than its programs', async () => {
   await using scratch = await scratchDir();
-  await symlink(await toolPath('etcdutl'), join(scratch.path, 'etcdutl'));
-  await cp(await toolPath('etcd35'), join(scratch.path, 'etcd'));
+  await symlink(await toolPath('etcd'), join(scratch.path, 'etcd'));
+  const old = join(scratch.path, 'etcdutl');
+  const pretend = 'test "$1" = version && echo "etcdutl version: 3.5.1" && exit';
+  await writeFile(old, `#!/bin/sh\n${pretend}\nexec ${await toolPath('etcdutl')} "$@"\n`);
+  await chmod(old, 0o700);
   const result = await runCommand(['verify', `--etcd-tools=${scratch.path}`, zip]);
   expect(result.code).toBe(1);
-  expect(result.stderr).toMatch(/A temporary etcd does not start on .*\n.*\n.*may be of a newer etcd/);
+  expect(result.stderr).toMatch(/it is of etcd 3\.6\.0, and etcdutl is 3\.5\.1\n.*--etcd-tools/);
 });
