@@ -110,7 +110,7 @@ function valueIn(message: Buffer): Buffer {
 function readMembers(bolt: BoltFile): DatabaseMember[] {
   const bucket = bolt.bucket('members');
   if (bucket === undefined) return [];
-  return [...bolt.entries(bucket)].map((entry) => {
+  const members = [...bolt.entries(bucket)].map((entry) => {
     const member: unknown = JSON.parse(entry.value().toString());
     const field = (name: string): unknown =>
       typeof member === 'object' && member !== null ? Reflect.get(member, name) : undefined;
@@ -123,6 +123,8 @@ function readMembers(bolt: BoltFile): DatabaseMember[] {
       isLearner: field('isLearner') === true,
     };
   });
+  // They lie there by their ids, which say nothing to people.
+  return members.sort((one, other) => one.name.localeCompare(other.name, 'en', { numeric: true }));
 }
 
 function textOf(bolt: BoltFile, bucketName: string, key: string): string | undefined {
