@@ -6,7 +6,7 @@ export interface SlowLine extends AsyncDisposable {
 }
 
 /** As much as the queues of a real line hold: more is not taken from the client before some of it has left. */
-const QUEUE_BYTES = 256 * 1024;
+const QUEUE_BYTES = 1024 * 1024;
 
 /**
  * A line to a server: everything arrives `latencyMs / 2` later in each direction, and all connections together send at most
