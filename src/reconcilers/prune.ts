@@ -1,5 +1,5 @@
 import { type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
-import { asError } from '../errors.ts';
+import { asError, type SnapshotError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
 import { planRetention } from '../snapshot/retention.ts';
@@ -52,9 +52,14 @@ export async function pruneStore(
   const plan = planRetention(snapshots, { ...policy, held });
   const names = plan.delete.map(({ snapshot }) => snapshot.name);
   const { removed, failures } = await removeNames(store, names, signal);
-  const errors: Error[] = failures.map(({ error }) => error);
+  const errors: Error[] = failures.flatMap(({ error }) => (error.code === 'locked' ? [] : [error]));
   for (const { name, error } of failures) {
     if (error.code === 'aborted') continue;
+    if (error.code === 'locked') {
+      // As the bucket wants it, and no failure: the first run of retention after that deletes it.
+      tellOfLock(parts, recordOf.get(name), `Snapshot ${name} is past retention and stays`, error);
+      continue;
+    }
     parts.onDeletionFailed(store.kind);
     const message = `Snapshot ${name} is past retention and was not deleted: ${error.message}`;
     const record = recordOf.get(name);
@@ -80,4 +85,14 @@ export async function pruneStore(
 /** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
 export function mayBeOneTooMany({ file }: InventoryRecord, base: string): boolean {
   return file.status?.readyToUse === true && file.spec.snapshotName.startsWith(`${base}-`);
+}
+
+/** Says on the record until when S3 keeps a snapshot that is to go. */
+function tellOfLock(
+  { events }: PruneParts,
+  record: InventoryRecord | undefined,
+  what: string,
+  { why = 'it is locked' }: SnapshotError,
+): void {
+  if (record !== undefined) events.emit(record.file, 'Normal', 'ETCDSnapshotLocked', `${what}: ${why}`);
 }
