@@ -34,6 +34,7 @@ const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   verify: async () => (await import('./verify.ts')).verify,
   restore: async () => (await import('./restore.ts')).restore,
   operator: async () => (await import('./operator.ts')).operator,
+  s3: async () => (await import('./s3-check.ts')).s3Check,
 };
 
 const SEE_HELP = `write one of ${Object.keys(commands).join(', ')}; --help tells more`;

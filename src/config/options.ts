@@ -4,8 +4,9 @@ import type { CommandName, Option } from './option.ts';
 import { restoreOptions } from './restore-options.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator'] as const;
-const byHand = ['save', 'ls', 'delete', 'prune', 'verify', 'restore'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator', 's3'] as const;
+const withFolder = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 's3'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -30,7 +31,7 @@ export const options: readonly Option[] = [
     default: '<data-dir>/server/db/snapshots (kubeadm: /var/lib/etcd-snapshots, custom: none)',
     help: 'Folder of the snapshots; a folder that is named here must exist',
     section: 'Snapshot',
-    commands: every,
+    commands: withFolder,
   },
   {
     key: 'compress',
@@ -156,7 +157,7 @@ export const options: readonly Option[] = [
     default: 'table',
     help: 'Text for people, or one document (of ls a List of ETCDSnapshotFile)',
     section: 'General',
-    commands: ['ls', 'verify'],
+    commands: ['ls', 'verify', 's3'],
   },
   {
     key: 'allNodes',
@@ -209,6 +210,7 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   restore: 'restore',
   server: 'restore',
   operator: 'operator',
+  s3: 's3',
 };
 
 /** The row of a long flag in either spelling, or of a one-letter flag. */

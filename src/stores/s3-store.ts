@@ -1,4 +1,4 @@
-import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
@@ -31,6 +31,7 @@ import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
 import { readCall } from './s3-read.ts';
+import { removeObject, removeSnapshot } from './s3-remove.ts';
 import { sweepUploads } from './s3-sweep.ts';
 import { type Uploaded, uploadGrowing } from './s3-upload.ts';
 
@@ -100,18 +101,7 @@ export function createS3Store(
     async remove(name, signal) {
       assertSnapshotName(name);
       const doing = `Cannot delete ${url(name)}`;
-      return s3.timed(doing, signal, async (inner) => {
-        const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
-        if (head !== undefined && !looksLikeSnapshot(name, head.size)) throw notASnapshot(doing);
-        await removeObject(s3, snapshotKey(settings, name), doing, inner);
-        await removeObject(
-          s3,
-          sidecarKey(settings, name),
-          `Cannot delete the metadata of ${url(name)}`,
-          inner,
-        );
-        return head !== undefined;
-      });
+      return s3.timed(doing, signal, (inner) => removeSnapshot(s3, name, doing, inner));
     },
     sweep: (signal) =>
       s3.timed(`Cannot tidy up ${url('')}`, signal, (inner) =>
@@ -267,30 +257,5 @@ async function readSidecar(
   } catch (error) {
     if (isSnapshotError(error, 'not-found')) return undefined;
     throw error;
-  }
-}
-
-function notASnapshot(doing: string): SnapshotError {
-  return new SnapshotError('foreign', doing, {
-    why: 'the object is not a snapshot',
-    hint: 'Look at it, and remove it by other means if it may go.',
-  });
-}
-
-async function removeObject(
-  s3: S3Connection,
-  key: string,
-  doing: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const input = { Bucket: s3.settings.bucket, Key: key };
-  try {
-    await s3.call('DeleteObject', doing, signal, (client, options) =>
-      client.send(new DeleteObjectCommand(input), options),
-    );
-  } catch (error) {
-    const { cause } = asError(error);
-    const isBucket = cause instanceof Error && cause.name === 'NoSuchBucket';
-    if (!isSnapshotError(error, 'not-found') || isBucket) throw error;
   }
 }
