@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
@@ -98,8 +98,7 @@ async function stepOf(who: Contender, endpoint: string, { s3, program, file }: B
   const { accessKey, secretKey, caFile = '' } = s3;
   const env = { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey };
   if (who !== 'rclone') {
-    // As bin/etcd-snapshot starts it.
-    const args = ['--max-semi-space-size=1', program, who, endpoint, caFile, BUCKET, file];
+    const args = [...(await nodeFlags()), program, who, endpoint, caFile, BUCKET, file];
     return { command: process.execPath, args, env };
   }
   const remote = `:s3,provider=Other,env_auth=true,endpoint='https://${endpoint}',force_path_style=true,no_check_bucket=true`;
@@ -107,6 +106,12 @@ async function stepOf(who: Contender, endpoint: string, { s3, program, file }: B
   const alike = ['--ignore-times', '--s3-chunk-size=8Mi', '--s3-upload-concurrency=2', `--ca-cert=${caFile}`];
   const args = ['--config=/dev/null', ...alike, 'copyto', file, `${remote}:${BUCKET}/rclone/file`];
   return { command: await toolPath('rclone'), args, env };
+}
+
+/** As bin/etcd-snapshot starts it. */
+async function nodeFlags(): Promise<string[]> {
+  const script = await readFile(new URL('../bin/etcd-snapshot', import.meta.url), 'utf8');
+  return /--max-semi-space-size=\d+/.exec(script)?.slice(0, 1) ?? [];
 }
 
 function seconds(runs: readonly Run[]): number {

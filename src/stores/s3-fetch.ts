@@ -20,7 +20,8 @@ import { readCall } from './s3-read.ts';
 /** Ranges in flight. */
 const AT_ONCE = 4;
 const RANGE_BYTES = 16 * 1024 * 1024;
-/** Parts up to this size are fetched as they are, so that one sum does for both. */
+/** Parts between these sizes are fetched as they are, so that one sum does for both. */
+const LEAST_RANGE_BYTES = 1024 * 1024;
 const MOST_RANGE_BYTES = 64 * 1024 * 1024;
 /** Bytes per write. */
 const BATCH_BYTES = 1024 * 1024;
@@ -82,7 +83,8 @@ async function fetchFile(
   const { path } = wanted;
   const { size } = source.head;
   const { partSize = RANGE_BYTES } = source;
-  const ranges = rangesOf(size, partSize > MOST_RANGE_BYTES ? RANGE_BYTES : partSize);
+  const fits = partSize >= LEAST_RANGE_BYTES && partSize <= MOST_RANGE_BYTES;
+  const ranges = rangesOf(size, fits ? partSize : RANGE_BYTES);
   await using file = await PartialFile.open({ path, id: idOf(s3, source, ranges), size, ranges }, signal);
   const { missing } = file;
   const resumed = size - bytesIn(missing);
@@ -235,9 +237,9 @@ async function compareSums(
     if (!/^[0-9a-f]{32}$/.test(etag)) return 'size';
     ours = await sumOf({ start: 0, end: head.size });
   } else {
-    const parts = partSize === undefined || partSize <= 0 ? [] : rangesOf(head.size, partSize);
     // Parts of different sizes: nobody tells which.
-    if (parts.length !== count) return 'size';
+    if (partSize === undefined || Math.ceil(head.size / partSize) !== count) return 'size';
+    const parts = rangesOf(head.size, partSize);
     const sums: { ETag: string }[] = [];
     for (const part of parts) sums.push({ ETag: await sumOf(part) });
     ours = bareEtag(etagOfParts(sums));

@@ -270,6 +270,21 @@ describe.each(s3Servers)('a download from $kind, tls $tls,', ({ kind, tls }) => 
     expect(await it.names()).toEqual([NAME]);
   });
 
+  it.each([
+    ['refuses to', { status: 501 }, [{ code: 'unavailable' }]],
+    ['says that they are empty', { status: 200, headers: { 'content-length': '0' } }, []],
+    ['says that they are tiny', { status: 200, headers: { 'content-length': '1' } }, []],
+    ['says that there is one', { status: 200, headers: { 'content-length': String(SIZE) } }, []],
+  ] as const)(
+    'comes also from a server that tells the size of no part: it %s',
+    async (_what, fault, warnings) => {
+      await using it = await scene();
+      it.front.setRule(({ path }) => (path.includes('partNumber=1') ? fault : undefined));
+      expect(await it.fetch()).toMatchObject({ verified: 'size', warnings });
+      expect(await it.isWhole()).toBe(true);
+    },
+  );
+
   it('does not take other bytes than it asked for', async () => {
     await using it = await scene(5_152);
     for (const headers of [{}, { 'content-range': 'bytes 0-9/5152' }]) {
