@@ -38,12 +38,13 @@ tools: $(STAMP) ## Build every server and peer from pinned sources into the cach
 build: $(STAMP) ## Bundle the command line into dist/, for ./bin/etcd-snapshot (seconds)
 	@$(NODE) scripts/build.ts
 
-bench: build ## Measure saving against etcdctl, Go's zip and rclone, uploads against rclone and the AWS SDK, and the operator at scale; writes bench/results/ (about 40 minutes)
+bench: build ## Measure saving, restoring and S3 against etcdctl, etcdutl, Go's zip, rclone and the AWS SDK, and the operator at scale; writes bench/results/ (about 45 minutes)
 	@scripts/install-packages /usr/bin/time:time
 	@$(NODE) test/tools/toolbox.ts --bench
 	@$(NODE) bench/bench.ts
 	@$(NODE) bench/s3.ts
 	@$(NODE) bench/operator.ts
+	@$(NODE) bench/restore.ts
 
 clean: ## Remove what was built here; the cache of tools stays
 	rm -rf dist test-results node_modules

@@ -55,12 +55,15 @@ const store = {
 
 const everythingButTheCommandLine = [
   'app',
+  'recovery',
+  'fetch-snapshot',
   'removal',
   'errors',
   'logger',
   'timers',
   'config/*',
   'snapshot/*',
+  'restore/*',
   'etcd/*',
   'stores/*',
   'crds/*',
@@ -92,7 +95,7 @@ const borders: readonly Border[] = [
     src: ['errors', 'cli/*'],
     message: 'main.ts starts the command line and reaches everything through it',
   },
-  ...['app.ts', 'removal.ts', 'operator/'].map((place) => ({
+  ...['app.ts', 'removal.ts', 'recovery.ts', 'fetch-snapshot.ts', 'operator/'].map((place) => ({
     place,
     src: everythingButTheCommandLine,
     packages: ['node:*', 'node:*/*'],
@@ -144,8 +147,28 @@ const borders: readonly Border[] = [
     message: 'stores/ imports ports and proof of snapshot/ and types of config/; it knows no Kubernetes',
   },
   {
+    place: 'restore/',
+    src: ['errors', 'snapshot/*', 'config/token', 'stores/atomic-write'],
+    types: ['config/types', 'config/restore-settings'],
+    packages: [
+      'node:crypto',
+      'node:fs',
+      'node:fs/promises',
+      'node:net',
+      'node:os',
+      'node:path',
+      'node:stream',
+      'node:timers/promises',
+      'node:zlib',
+      'yaml',
+      'yauzl',
+    ],
+    message: 'restore/ knows files and databases; programs, S3 and the terminal reach it as ports',
+  },
+  {
     place: 'etcd/',
     src: ['errors', 'snapshot/ports', 'snapshot/snapshot', 'snapshot/integrity', 'config/types'],
+    types: ['restore/ports'],
     packages: [
       'node:buffer',
       'node:child_process',
@@ -153,6 +176,7 @@ const borders: readonly Border[] = [
       'node:events',
       'node:fs',
       'node:fs/promises',
+      'node:http',
       'node:http2',
       'node:net',
       'node:os',
@@ -232,7 +256,17 @@ const borders: readonly Border[] = [
   },
   {
     place: 'cli/',
-    src: ['app', 'operator/run-operator', 'errors', 'logger', 'snapshot/*', 'config/*', 'crds/*'],
+    src: [
+      'app',
+      'recovery',
+      'operator/run-operator',
+      'errors',
+      'logger',
+      'restore/*',
+      'snapshot/*',
+      'config/*',
+      'crds/*',
+    ],
     types: ['removal'],
     packages: [
       'fastest-levenshtein',

@@ -2,11 +2,13 @@ import type { CommandName, Option } from '../config/option.ts';
 import { commandWords, options } from '../config/options.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 
-export const sections = ['Schedule', 'Snapshot', 'S3', 'etcd', 'Operator', 'General'] as const;
+export const sections = ['Schedule', 'Snapshot', 'Restore', 'S3', 'etcd', 'Operator', 'General'] as const;
 
 export const summaries: Readonly<Record<CommandName, string>> = {
   save: 'Take a snapshot of etcd now: on the disk of this node and, if asked, on S3',
   ls: 'List the snapshots on the disk of this node and, if asked, on S3',
+  verify: 'Prove that snapshots can be restored, by a throw-away restore in a temporary folder',
+  restore: 'Make a cluster of one member out of a snapshot, on this node while etcd is stopped',
   delete:
     'Delete snapshots by name, with what belongs to them: on the disk of this node and, if asked, on S3',
   prune: 'Delete the snapshots that are past retention: on the disk of this node and, if asked, on S3',
@@ -34,6 +36,21 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     'etcd-snapshot ls',
     'etcd-snapshot ls -o json',
     'etcd-snapshot ls --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
+  verify: [
+    'etcd-snapshot verify on-demand-server-1-1730308816',
+    'etcd-snapshot verify -o json /backup/*.zip',
+    '# one on S3',
+    'etcd-snapshot verify --s3 --s3-bucket=backups --s3-folder=prod etcd-snapshot-server-1-1730308816',
+  ],
+  restore: [
+    '# what would be done, and what stands in the way',
+    'etcd-snapshot restore --dry-run on-demand-server-1-1730308816',
+    'etcd-snapshot restore on-demand-server-1-1730308816',
+    '# afterwards on the other servers, one after the other',
+    'etcd-snapshot restore --rejoin',
+    '# any etcd',
+    'etcd-snapshot restore --distribution=custom --data-dir=/var/lib/etcd /backup/on-demand-node-1-1730308816',
   ],
   delete: [
     'etcd-snapshot delete on-demand-server-1-1730308816',
@@ -99,7 +116,9 @@ ${exitCodeText}`;
 
 /** What stands behind a command besides flags. */
 export function operandsOf(command: CommandName): string {
-  return command === 'delete' ? 'NAME… ' : '';
+  if (command === 'delete') return 'NAME… ';
+  if (command === 'verify') return 'SNAPSHOT… ';
+  return command === 'restore' ? 'SNAPSHOT ' : '';
 }
 
 function alsoCalled(command: CommandName): string {

@@ -18,6 +18,7 @@ type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly colum
 export interface Terminal {
   readonly stdout: Stream;
   readonly stderr: Stream;
+  readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean };
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -30,6 +31,8 @@ const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   ls: async () => (await import('./list.ts')).list,
   delete: async () => (await import('./delete.ts')).deleteByName,
   prune: async () => (await import('./prune.ts')).prune,
+  verify: async () => (await import('./verify.ts')).verify,
+  restore: async () => (await import('./restore.ts')).restore,
   operator: async () => (await import('./operator.ts')).operator,
 };
 

@@ -104,9 +104,7 @@ describe('the config file of a server', () => {
       },
     });
     expect(s3Of(config).keys?.secretKey.reveal()).toBe('very-secret');
-    expect(config.skippedKeys).toMatch(
-      /^Skipped, .*: cluster-init, token, write-kubeconfig-mode, .* in \/.*config\.yaml$/,
-    );
+    expect(config.skippedKeys).toMatch(/^Skipped, .*: write-kubeconfig-mode, .* in \/.*config\.yaml$/);
     expect(config.warnings).toEqual([]);
     expect(JSON.stringify(config)).not.toContain('very-secret');
   });

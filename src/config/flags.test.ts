@@ -20,7 +20,7 @@ describe('parseFlags', () => {
     expect(parseFlags(['--s3=false', '--snapshot-compress=T']).given).toEqual({ s3: 'false', compress: 'T' });
   });
 
-  it.each(['-s3-bukcet=b', '-token=very-secret', '-s3-secret-kye=very-secret'])(
+  it.each(['-s3-bukcet=b', '-tokne=very-secret', '-s3-secret-kye=very-secret'])(
     'takes %s for a mistake, and not for the value of a short flag that does nothing',
     (word) => {
       const { given, problems } = parseFlags(['save', word]);

@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'operator';
+export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'verify' | 'restore' | 'operator';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {
@@ -23,7 +23,7 @@ export interface Option {
   /** Never shown in a message. */
   readonly secret?: boolean;
   readonly help: string;
-  readonly section: 'Schedule' | 'Snapshot' | 'S3' | 'etcd' | 'Operator' | 'General';
+  readonly section: 'Schedule' | 'Snapshot' | 'Restore' | 'S3' | 'etcd' | 'Operator' | 'General';
   readonly commands: readonly CommandName[];
 }
 
@@ -71,6 +71,22 @@ export type OptionKey =
   | 'clusterName'
   | 'listenAddress'
   | 'gracePeriod'
+  | 'tempDir'
+  | 'etcdTools'
+  | 'yes'
+  | 'rejoin'
+  | 'rollback'
+  | 'memberName'
+  | 'peerUrl'
+  | 'bumpRevision'
+  | 'token'
+  | 'serverUrl'
+  | 'allowOtherCluster'
+  | 'clusterReset'
+  | 'clusterResetRestorePath'
+  | 'clusterInit'
+  | 'manifests'
+  | 'printCommands'
   | 'output'
   | 'dryRun'
   | 'allNodes'

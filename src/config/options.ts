@@ -1,10 +1,11 @@
 import { k3sOptions } from './k3s-options.ts';
 import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
+import { restoreOptions } from './restore-options.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
-const byHand = ['save', 'ls', 'delete', 'prune'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune', 'verify', 'restore'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -50,6 +51,7 @@ export const options: readonly Option[] = [
     section: 'Snapshot',
     commands: ['prune', 'operator'],
   },
+  ...restoreOptions,
   ...s3Options,
   {
     key: 'etcdServers',
@@ -58,7 +60,7 @@ export const options: readonly Option[] = [
     default: 'https://127.0.0.1:2379',
     help: 'Client addresses of the etcd member, separated by commas; the first one is used',
     section: 'etcd',
-    commands: saving,
+    commands: [...saving, 'restore'],
   },
   {
     key: 'etcdCaFile',
@@ -152,9 +154,9 @@ export const options: readonly Option[] = [
     type: 'choice',
     choices: ['table', 'json', 'yaml'],
     default: 'table',
-    help: 'A table, or one List of ETCDSnapshotFile',
+    help: 'Text for people, or one document (of ls a List of ETCDSnapshotFile)',
     section: 'General',
-    commands: ['ls'],
+    commands: ['ls', 'verify'],
   },
   {
     key: 'allNodes',
@@ -168,9 +170,9 @@ export const options: readonly Option[] = [
     key: 'dryRun',
     flag: 'dry-run',
     type: 'boolean',
-    help: 'Only say what would go, and why',
+    help: 'Only say what would be done, or why it would be refused',
     section: 'General',
-    commands: ['prune'],
+    commands: ['prune', 'restore'],
   },
   {
     key: 'quiet',
@@ -203,6 +205,9 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   l: 'ls',
   delete: 'delete',
   prune: 'prune',
+  verify: 'verify',
+  restore: 'restore',
+  server: 'restore',
   operator: 'operator',
 };
 

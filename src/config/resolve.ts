@@ -8,6 +8,7 @@ import { type Given, type ParsedFlags, type Problem, valueProblem } from './flag
 import { operatorSettings, retentionOf } from './operator-settings.ts';
 import type { CommandName } from './option.ts';
 import { options } from './options.ts';
+import { restoreOrder, snapshotsNamed, useS3Url } from './restore-settings.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
 import type { Config, Distribution, EtcdSettings, OutputFormat, ProgressFormat } from './types.ts';
@@ -46,7 +47,8 @@ export function resolveConfig(
       problems.push({ what: `--${option.flag} has no meaning for ${command}`, cure: 'leave it out' });
     }
   }
-  const names = flags.words.slice(1);
+  const names = snapshotsNamed(flags.words.slice(1), given);
+  if (command === 'verify' || command === 'restore') useS3Url(names, given);
   checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
   const distribution = oneOf(
@@ -62,7 +64,8 @@ export function resolveConfig(
   const compress = isTrue(given.compress);
   checkNames(snapshotName, nodeName, compress, problems);
   const snapshotDir = given.dir ?? paths.snapshotDir;
-  if (snapshotDir === undefined) {
+  // A snapshot may be given by its path.
+  if (snapshotDir === undefined && command !== 'verify' && command !== 'restore') {
     problems.push({
       what:
         given.distribution === undefined
@@ -85,6 +88,17 @@ export function resolveConfig(
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
+    restore:
+      command === 'restore'
+        ? restoreOrder(
+            given,
+            { distribution, nodeName, dataDir: paths.dataDir, cwd: around.cwd, word: flags.words[0] },
+            names,
+            problems,
+          )
+        : undefined,
+    tempDir: resolve(around.cwd, given.tempDir ?? '/tmp'),
+    etcdTools: given.etcdTools === undefined ? undefined : resolve(around.cwd, given.etcdTools),
     output: oneOf('output', outputs, given.output?.toLowerCase(), 'table', problems),
     retention: retentionOf(given),
     names,
@@ -100,8 +114,14 @@ export function resolveConfig(
   return config;
 }
 
-/** Arguments that are no flags: names for `delete`, a mistake for all others. */
+/** Arguments that are no flags: names for `delete`, snapshots for `verify` and `restore`, a mistake for all others. */
 function checkWords(command: CommandName, words: readonly string[], problems: Problem[]): void {
+  if (command === 'verify') {
+    if (words.length > 0) return;
+    const cure = 'write etcd-snapshot verify SNAPSHOT…: a path, or a name that etcd-snapshot ls shows';
+    problems.push({ what: 'no snapshot is named that is to be verified', cure });
+    return;
+  }
   if (command === 'delete') {
     if (words.length === 0) {
       problems.push({
@@ -118,7 +138,8 @@ function checkWords(command: CommandName, words: readonly string[], problems: Pr
     }
     return;
   }
-  if (words.length === 0) return;
+  // What `restore` takes depends on its flags.
+  if (words.length === 0 || command === 'restore') return;
   // The words themselves are not shown: one may be a key that lost its flag.
   const many = words.length === 1 ? 'one word is' : `${words.length} words are`;
   problems.push({ what: `${command} takes only flags, and ${many} too many`, cure: 'write --flag=value' });

@@ -9,10 +9,12 @@ const HASH_DIGITS = 12;
  * @throws SnapshotError `usage` for a token that cannot have made a server
  */
 export function tokenHash(token: string): string {
-  return createHash('sha256').update(passwordOf(token.trim())).digest('hex').slice(0, HASH_DIGITS);
+  return createHash('sha256').update(tokenPassword(token)).digest('hex').slice(0, HASH_DIGITS);
 }
 
-function passwordOf(token: string): string {
+/** The part of a token that encrypts the bootstrap data. @throws as `tokenHash` */
+export function tokenPassword(given: string): string {
+  const token = given.trim();
   const normal = token.startsWith('K10') ? token : `K10:::${token}`;
   const [caHash = '', ...rest] = normal.slice('K10'.length).split('::');
   const credentials = rest.join('::');

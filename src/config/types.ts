@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import type { OperatorSettings } from './operator-settings.ts';
+import type { RestoreOrder } from './restore-settings.ts';
 
 /** A value that no log line, error or dump shows. Only `reveal` gives it back. */
 export class Redacted {
@@ -122,10 +123,16 @@ export interface Config {
   readonly tokenFile: string | undefined;
   /** Undefined for every other command. */
   readonly operator: OperatorSettings | undefined;
+  /** Undefined for every other command. */
+  readonly restore: RestoreOrder | undefined;
   readonly output: OutputFormat;
+  /** Of throw-away restores. */
+  readonly tempDir: string;
+  /** Folder of etcdutl and etcd; undefined: wherever they are found. */
+  readonly etcdTools: string | undefined;
   /** Snapshots that stay on the disk of this node when it is pruned; below 1: all. */
   readonly retention: number;
-  /** The arguments that are no flags: names of snapshots to delete. */
+  /** The arguments that are no flags: names of snapshots. */
   readonly names: readonly string[];
   readonly dryRun: boolean;
   /** List what the records in the cluster tell of, instead of looking into folder and bucket. */

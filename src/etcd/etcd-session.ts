@@ -58,7 +58,10 @@ export class EtcdSession {
     const onAbort = () => reject(abortError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
     // An answered ping proves that the peer speaks HTTP/2 and takes our certificate; a connection alone proves neither.
-    http2.once('connect', () => http2.ping((error) => (error === null ? resolve() : undefined)));
+    http2.once('connect', () => {
+      // Told also of a session that has been given up meanwhile, and a ping would throw where nobody catches it.
+      if (session.alive) http2.ping((error) => (error === null ? resolve() : undefined));
+    });
     http2.once('error', (error) => reject(fromConnectionError(doing, error)));
     http2.once('close', () =>
       reject(fromConnectionError(doing, new Error('the connection was closed at once'))),

@@ -46,14 +46,23 @@ export class IntegrityCheck {
     if (this.#bytes !== announced) {
       throw corrupt(`etcd announced ${announced} bytes and sent ${this.#bytes}`);
     }
+    const { problem } = this.conclude();
+    if (problem !== undefined) throw corrupt(problem);
+  }
+
+  /** To be called once, behind the last byte: the hash in hex digits, and why these bytes are no whole snapshot. */
+  conclude(): { readonly sha256: string; readonly problem: string | undefined } {
+    const stored = Buffer.from(this.#tail).toString('hex');
+    const sha256 = this.#hash.digest('hex');
     if (!plausibleSnapshotSize(this.#bytes)) {
-      throw corrupt(
-        `${this.#bytes} bytes are not whole ${PAGE_BYTES}-byte pages and a ${HASH_BYTES}-byte hash`,
-      );
+      const problem = `${this.#bytes} bytes are not whole ${PAGE_BYTES}-byte pages and a ${HASH_BYTES}-byte hash`;
+      return { sha256, problem };
     }
-    const sent = Buffer.from(this.#tail).toString('hex');
-    const computed = this.#hash.digest('hex');
-    if (sent !== computed) throw corrupt(`its SHA-256 is ${computed}, but etcd sent ${sent}`);
+    const problem =
+      stored === sha256
+        ? undefined
+        : `its SHA-256 is ${sha256}, but the one that etcd put behind it is ${stored}`;
+    return { sha256, problem };
   }
 }
 

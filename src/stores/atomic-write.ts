@@ -50,7 +50,7 @@ export async function makeFolder(path: string, calls: typeof diskCalls = diskCal
 export async function writeAtomically(
   path: string,
   owner: string,
-  data: string,
+  data: string | Uint8Array,
   calls: typeof diskCalls = diskCalls,
 ): Promise<void> {
   const folder = dirname(path);

@@ -30,8 +30,8 @@ export interface EtcdMember {
   readonly peerUrl: string;
   readonly dataDir: string;
   kill(signal: NodeJS.Signals): void;
-  /** Starts it again, after it was killed, with what it has on disk. */
-  restart(): Promise<void>;
+  /** Starts it again, after it was killed, with what it has on disk. @param among names of the members that there are; all */
+  restart(among?: readonly string[]): Promise<void>;
 }
 
 export interface EtcdCluster extends AsyncDisposable {
@@ -127,9 +127,10 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
       dataDir: member.dataDir,
       pid: servers[at]?.pid ?? -1,
       kill: (signal) => servers[at]?.kill(signal),
-      async restart() {
+      async restart(among) {
         await servers[at]?.[Symbol.asyncDispose]();
-        servers[at] = await start(member, plans, 'existing');
+        const cluster = plans.filter(({ name }) => among?.includes(name) ?? true);
+        servers[at] = await start(member, cluster, 'existing');
       },
     })),
     settings: () => settings(endpoints),

@@ -55,7 +55,7 @@ const all = Object.keys(tools) as ToolName[];
 export const toolSets = {
   '--demo': ['etcd', 'etcdctl', 'versitygw', 'kube-apiserver', 'kubectl'],
   '--test': all.filter((name) => name !== 'rclone'),
-  '--bench': ['etcd', 'etcdctl', 'versitygw', 'rclone', 'gozip'],
+  '--bench': ['etcd', 'etcdctl', 'etcdutl', 'versitygw', 'rclone', 'gozip'],
   '--all': all,
 } as const satisfies Record<string, readonly ToolName[]>;
 

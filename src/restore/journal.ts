@@ -1,0 +1,111 @@
+import { readFile, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { asError, SnapshotError, systemCode } from '../errors.ts';
+import { syncFolder, writeAtomically } from '../stores/atomic-write.ts';
+
+/** The steps in their order. Each may be begun again after it was cut off anywhere. */
+export const steps = [
+  'unpack',
+  'extract',
+  'prove',
+  'stop',
+  'set-aside',
+  'put-in-place',
+  'certificates',
+  'start',
+  'finish',
+] as const;
+export type Step = (typeof steps)[number];
+
+/** Where everything is. All but the snapshot lies on the file system of the data folder, so that moving is renaming. */
+export interface Places {
+  /** etcd's data folder. */
+  readonly dataDir: string;
+  /** Holds what is being made, and nothing that is needed afterwards. */
+  readonly workDir: string;
+  /** Where the old data go, and stay. */
+  readonly oldDir: string;
+  /** `<data-dir>/server` of K3s or RKE2. */
+  readonly serverDir: string | undefined;
+  /**
+   * Whether the data folder is a mount point, which cannot be renamed: then its content moves, and `workDir` and `oldDir`
+   * are in it.
+   */
+  readonly mounted: boolean;
+  /** Where kubelet finds its pods, and where they are meanwhile; undefined where others run etcd. */
+  readonly manifests: { readonly dir: string; readonly away: string } | undefined;
+}
+
+/**
+ * Why the data folder is made anew: out of a snapshot, out of the data that are there but without the other members, or not
+ * at all: then it is only put aside, so that the member joins others.
+ */
+export type Purpose = 'restore' | 'reset' | 'rejoin';
+
+/** What a restore does and how far it is, in a small file beside the data. */
+export interface Journal {
+  readonly version: 1;
+  readonly purpose: Purpose;
+  /** Seconds since 1970; also in the names of the folders. */
+  readonly began: number;
+  readonly places: Places;
+  /** Undefined for `rejoin`; for `reset` the database that is there, without a SHA-256. */
+  readonly snapshot:
+    | {
+        readonly path: string;
+        readonly sha256: string;
+        readonly compressed: boolean;
+        readonly plainSize: number;
+        readonly revision: number;
+        readonly records: number;
+      }
+    | undefined;
+  readonly member: string;
+  readonly peerUrl: string;
+  readonly bumpRevision: number;
+  /** Whom the data belong to. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  /** Whether there was a data folder to put aside. */
+  readonly hadData: boolean;
+  /** The step that was begun last; undefined: everything is done. */
+  readonly step: Step | undefined;
+}
+
+/** @throws SnapshotError `corrupt` when it cannot be read as a journal, and `io` */
+export async function readJournal(path: string): Promise<Journal | undefined> {
+  try {
+    const journal: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (isJournal(journal)) return journal;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw notReadable(path, error);
+  }
+  throw notReadable(path, undefined);
+}
+
+export async function writeJournal(path: string, journal: Journal): Promise<void> {
+  await writeAtomically(path, 'restore', `${JSON.stringify(journal, undefined, 2)}\n`);
+}
+
+export async function removeJournal(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await syncFolder(dirname(path));
+}
+
+function isJournal(value: unknown): value is Journal {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'version' in value &&
+    value.version === 1 &&
+    'places' in value
+  );
+}
+
+function notReadable(path: string, cause: unknown): SnapshotError {
+  return new SnapshotError('corrupt', `The journal ${path} of a restore cannot be read`, {
+    why: cause === undefined ? 'it is of another version of this program' : asError(cause).message,
+    hint: 'Look at the folders beside it (…-old-…, …-restore-…); when the data are where they belong, remove the journal.',
+    cause,
+  });
+}

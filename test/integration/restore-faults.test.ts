@@ -1,0 +1,135 @@
+import { chmod, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseFlags } from '../../src/config/flags.ts';
+import { resolveConfig } from '../../src/config/resolve.ts';
+import { isSnapshotError, systemCode } from '../../src/errors.ts';
+import { createEtcdTools } from '../../src/etcd/etcd-tools.ts';
+import { type Step, steps } from '../../src/restore/journal.ts';
+import { runRestore } from '../../src/restore/run-restore.ts';
+import { runCommand } from '../support/command.ts';
+import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { smallDisk } from '../support/small-disk.ts';
+import { snapshotOf, toolsFlag } from '../support/snapshot-of.ts';
+import { toolPath } from '../tools/toolbox.ts';
+
+let etcd: EtcdCluster;
+let saved: ScratchDir;
+let zip: string;
+let tools: string;
+beforeAll(async () => {
+  [etcd, saved, tools] = await Promise.all([startEtcd(), scratchDir('saved-'), toolsFlag()]);
+  await etcd.put([['early', 'here']]);
+  await etcd.fill(1024 * 1024);
+  zip = await snapshotOf(etcd, saved.path, 'zip', ['--snapshot-compress']);
+});
+afterAll(async () => {
+  for (const part of [etcd, saved]) await part?.[Symbol.asyncDispose]();
+});
+
+/** The command in this process, so that something may happen when a step begins. */
+async function restoreHere(dataDir: string, onStep: (step: Step) => Promise<void>, now = new Date()) {
+  const argv = ['restore', '--distribution=custom', `--data-dir=${dataDir}`, '--yes', zip];
+  const around = { env: {}, hostname: 'node-1', cwd: '/', exists: () => false };
+  const { restore: order } = resolveConfig('restore', parseFlags(argv), around);
+  if (order === undefined) throw new Error('not a restore');
+  const parts = {
+    order,
+    snapshot: zip,
+    fetch: undefined,
+    tools: createEtcdTools({ folder: tools.replace('--etcd-tools=', ''), path: '', elsewhere: [] }),
+    now: () => now,
+  };
+  const dialogue = { onPlan: () => undefined, confirm: async () => true, onStep };
+  return runRestore(parts, dialogue, new AbortController().signal);
+}
+
+async function early(dataDir: string): Promise<string> {
+  await using again = await startEtcd({ dataDir });
+  return String(await again.get('early'));
+}
+
+/** Takes all the room that there is. */
+async function fillUp(path: string): Promise<void> {
+  await using file = await open(path, 'w');
+  for (const size of [1_000_000, 1000]) {
+    const block = Buffer.alloc(size);
+    try {
+      for (;;) await file.write(block);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOSPC') throw error;
+    }
+  }
+}
+
+describe('a restore', () => {
+  it.each(steps)(
+    'whose disk is full from the step %s on keeps the old data, and goes on when there is room',
+    async (full) => {
+      await using disk = await smallDisk(400_000_000);
+      const dataDir = join(disk.path, 'etcd');
+      await restoreHere(dataDir, async () => undefined);
+      await writeFile(join(dataDir, 'mine'), '');
+      const filler = join(disk.path, 'filler');
+      const outcome = await restoreHere(dataDir, async (step) => {
+        if (step === full) await fillUp(filler);
+      }).catch((error: unknown) => error);
+      const whereMine = (await readdir(disk.path)).filter((name) => /^etcd(?:-old-\d+)?$/.test(name));
+      const holders = await Promise.all(
+        whereMine.map(async (name) => ((await readdir(join(disk.path, name))).includes('mine') ? name : '')),
+      );
+      expect(holders.filter((name) => name !== '')).toHaveLength(1);
+      await rm(filler);
+      if (typeof outcome !== 'string') {
+        expect(isSnapshotError(outcome)).toBe(true);
+        expect(String(outcome)).toMatch(/The restore stopped/);
+        await restoreHere(dataDir, async () => undefined);
+      }
+      await rm(join(disk.path, 'filler'), { force: true });
+      expect((await readdir(disk.path)).filter((name) => name.includes('-restore-'))).toEqual([]);
+      expect(await early(dataDir)).toBe('here');
+    },
+  );
+
+  it('does not care about a clock that was set back by a day', async () => {
+    await using scratch = await scratchDir();
+    const dataDir = join(scratch.path, 'etcd');
+    const day = 86_400_000;
+    const now = Date.now();
+    for (const time of [now, now, now - day, now - day]) {
+      await restoreHere(dataDir, async () => undefined, new Date(time));
+    }
+    const old = (await readdir(scratch.path)).filter((name) => name.startsWith('etcd-old-'));
+    expect(old).toHaveLength(3);
+    expect(await early(dataDir)).toBe('here');
+  });
+
+  it('of a snapshot of a newer etcd than etcdutl is refused', async () => {
+    await using scratch = await scratchDir();
+    const old = join(scratch.path, 'etcdutl');
+    await writeFile(old, '#!/bin/sh\necho "etcdutl version: 3.4.27"\n');
+    await chmod(old, 0o700);
+    const flags = [
+      '--distribution=custom',
+      `--data-dir=${join(scratch.path, 'etcd')}`,
+      `--etcd-tools=${scratch.path}`,
+    ];
+    const result = await runCommand(['restore', ...flags, '--yes', zip]);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/the snapshot is of etcd 3\.6\.0, and etcdutl is 3\.4\.27\n.*--etcd-tools/);
+    expect(await readdir(scratch.path)).toEqual(['etcdutl']);
+  });
+});
+
+it('verify tells that a snapshot is of a newer etcd than its programs', async () => {
+  await using scratch = await scratchDir();
+  await symlink(await toolPath('etcd'), join(scratch.path, 'etcd'));
+  const old = join(scratch.path, 'etcdutl');
+  const pretend = 'test "$1" = version && echo "etcdutl version: 3.5.1" && exit';
+  await writeFile(old, `#!/bin/sh\n${pretend}\nexec ${await toolPath('etcdutl')} "$@"\n`);
+  await chmod(old, 0o700);
+  const result = await runCommand(['verify', `--etcd-tools=${scratch.path}`, zip]);
+  expect(result.code).toBe(1);
+  expect(result.stderr).toMatch(/it is of etcd 3\.6\.0, and etcdutl is 3\.5\.1\n.*--etcd-tools/);
+});
