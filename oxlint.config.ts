@@ -48,6 +48,7 @@ const store = {
     'snapshot/snapshot',
     'snapshot/naming',
     'snapshot/integrity',
+    'snapshot/store-check',
     'config/types',
     'config/pem',
   ],
@@ -140,7 +141,15 @@ const borders: readonly Border[] = [
   {
     place: 'stores/s3-*.ts',
     ...store,
-    packages: [...disk, '@aws-sdk/*', '@smithy/*', 'node:http', 'node:https', 'node:tls'],
+    packages: [
+      ...disk,
+      '@aws-sdk/*',
+      '@smithy/*',
+      'node:dns/promises',
+      'node:http',
+      'node:https',
+      'node:tls',
+    ],
     message: 'stores/ imports ports and proof of snapshot/ and types of config/; it knows no Kubernetes',
   },
   {

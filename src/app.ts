@@ -1,7 +1,7 @@
 import { loadS3Secret, type S3FromSecret } from './config/load-s3-secret.ts';
 import { ignoredSecret } from './config/s3-source.ts';
 import { readTokenHash } from './config/token-file.ts';
-import type { Config } from './config/types.ts';
+import type { Config, S3Source } from './config/types.ts';
 import type { ETCDSnapshotFile } from './crds/etcd-snapshot-file.ts';
 import { asError, SnapshotError, withBesides } from './errors.ts';
 import { createEtcdSource } from './etcd/snapshot-source.ts';
@@ -17,6 +17,7 @@ import {
   saveSnapshot,
 } from './snapshot/save-snapshot.ts';
 import type { Program, Snapshot } from './snapshot/snapshot.ts';
+import type { CheckedStep, StoreCheck } from './snapshot/store-check.ts';
 import { createLocalStore } from './stores/local-store.ts';
 import { s3Location } from './stores/s3-keys.ts';
 
@@ -41,6 +42,11 @@ export interface App extends AsyncDisposable {
   list(signal: AbortSignal): Promise<ListResult & { readonly warnings: readonly Error[] }>;
   /** Every record in the cluster, whichever node keeps the copy. @throws SnapshotError */
   records(signal: AbortSignal): Promise<readonly ETCDSnapshotFile[]>;
+  /** Tries what snapshots need of S3. @param onStep told each step as soon as it is done @throws as `checkS3` */
+  checkS3(
+    onStep: (step: CheckedStep) => void,
+    signal: AbortSignal,
+  ): Promise<{ readonly check: StoreCheck; readonly warnings: readonly Error[] }>;
 }
 
 const systemClock: Clock = { now: () => new Date() };
@@ -102,6 +108,13 @@ export function openApp(config: Config, debug: Tell): App {
       ]);
       return readAllRecords(client, signal);
     },
+    async checkS3(onStep, signal) {
+      const [{ checkS3 }, { settings }] = await Promise.all([
+        import('./stores/s3-check.ts'),
+        s3Settings(config.s3, cluster, warn, signal),
+      ]);
+      return { check: await checkS3(settings, { onStep, onDebug: debug }, signal), warnings };
+    },
     async [Symbol.asyncDispose]() {
       source.close();
       for (const part of opened) await part[Symbol.asyncDispose]();
@@ -123,9 +136,7 @@ function remoteStore(
   const load = async (signal: AbortSignal) => {
     const [{ createS3Store }, found] = await Promise.all([
       import('./stores/s3-store.ts'),
-      source.kind === 'settings'
-        ? { settings: source.settings, retention: undefined }
-        : settingsFromSecret(source.name, cluster, tell.warn, signal),
+      s3Settings(source, cluster, tell.warn, signal),
     ]);
     settings = found.settings;
     retention = found.retention;
@@ -149,12 +160,16 @@ function remoteStore(
   };
 }
 
-async function settingsFromSecret(
-  name: string,
+/** @throws SnapshotError when they are in a Secret that cannot be read or used */
+async function s3Settings(
+  source: S3Source,
   cluster: Cluster | undefined,
   warn: (warning: Error) => void,
   signal: AbortSignal,
-): Promise<S3FromSecret> {
+): Promise<Pick<S3FromSecret, 'settings' | 'retention'>> {
+  if (source.kind === 'settings') return { settings: source.settings, retention: undefined };
+  if (source.kind === 'off') throw new SnapshotError('usage', 'S3 is off', { hint: 'Add --s3.' });
+  const { name } = source;
   if (cluster === undefined) {
     const what = `The settings of S3 cannot be read from Secret kube-system/${name}`;
     throw noKubeconfig(what, ', or give the settings of S3 as flags');

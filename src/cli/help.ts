@@ -10,6 +10,7 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   delete:
     'Delete snapshots by name, with what belongs to them: on the disk of this node and, if asked, on S3',
   prune: 'Delete the snapshots that are past retention: on the disk of this node and, if asked, on S3',
+  s3: 'Try all that snapshots need of S3, with objects of its own, and tell what is wrong and what helps',
   operator: 'Run on an etcd node: scheduled snapshots, and records that are always in step with disk and S3',
 };
 
@@ -45,6 +46,10 @@ export const examples: Readonly<Record<CommandName, readonly string[]>> = {
     'etcd-snapshot prune',
     'etcd-snapshot prune --snapshot-retention=10 --dry-run',
     'etcd-snapshot prune --name=etcd-snapshot --s3 --s3-bucket=backups --s3-folder=prod',
+  ],
+  s3: [
+    'etcd-snapshot s3 check --s3-bucket=backups --s3-folder=prod',
+    'etcd-snapshot s3 check --s3-config-secret=k3s-etcd-snapshot-s3-config -o json',
   ],
   operator: [
     'etcd-snapshot operator --s3 --s3-config-secret=k3s-etcd-snapshot-s3-config',
@@ -99,6 +104,7 @@ ${exitCodeText}`;
 
 /** What stands behind a command besides flags. */
 export function operandsOf(command: CommandName): string {
+  if (command === 's3') return 'check ';
   return command === 'delete' ? 'NAME… ' : '';
 }
 

@@ -31,6 +31,7 @@ const commands: Readonly<Record<CommandName, () => Promise<Command>>> = {
   delete: async () => (await import('./delete.ts')).deleteByName,
   prune: async () => (await import('./prune.ts')).prune,
   operator: async () => (await import('./operator.ts')).operator,
+  s3: async () => (await import('./s3-check.ts')).s3Check,
 };
 
 const SEE_HELP = `write one of ${Object.keys(commands).join(', ')}; --help tells more`;

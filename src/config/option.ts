@@ -1,4 +1,4 @@
-export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'operator';
+export type CommandName = 'save' | 'ls' | 'delete' | 'prune' | 'operator' | 's3';
 
 /** One setting: the flag, its environment and documentation all come from this row. */
 export interface Option {

@@ -3,8 +3,9 @@ import { operatorOptions } from './operator-options.ts';
 import type { CommandName, Option } from './option.ts';
 import { s3Options } from './s3-options.ts';
 
-const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
-const byHand = ['save', 'ls', 'delete', 'prune'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'operator', 's3'] as const;
+const withFolder = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
+const byHand = ['save', 'ls', 'delete', 'prune', 's3'] as const;
 const saving = ['save', 'operator'] as const;
 
 /** The option table, in the order of the help. */
@@ -29,7 +30,7 @@ export const options: readonly Option[] = [
     default: '<data-dir>/server/db/snapshots (kubeadm: /var/lib/etcd-snapshots, custom: none)',
     help: 'Folder of the snapshots; a folder that is named here must exist',
     section: 'Snapshot',
-    commands: every,
+    commands: withFolder,
   },
   {
     key: 'compress',
@@ -152,9 +153,9 @@ export const options: readonly Option[] = [
     type: 'choice',
     choices: ['table', 'json', 'yaml'],
     default: 'table',
-    help: 'A table, or one List of ETCDSnapshotFile',
+    help: 'A table, or one object for programs: of ls, a List of ETCDSnapshotFile',
     section: 'General',
-    commands: ['ls'],
+    commands: ['ls', 's3'],
   },
   {
     key: 'allNodes',
@@ -204,6 +205,7 @@ export const commandWords: Readonly<Record<string, CommandName>> = {
   delete: 'delete',
   prune: 'prune',
   operator: 'operator',
+  s3: 's3',
 };
 
 /** The row of a long flag in either spelling, or of a one-letter flag. */

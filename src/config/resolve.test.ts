@@ -224,3 +224,17 @@ describe('resolveConfig', () => {
     expect(`${error.message} ${error.why ?? ''} ${error.hint ?? ''}`).not.toContain('very-secret');
   });
 });
+
+describe('s3 check', () => {
+  const check = (...args: string[]) => resolveConfig('s3', parseFlags(['s3', 'check', ...args]), bare);
+
+  it('needs neither --s3 nor a folder of snapshots, and takes the flags of save', () => {
+    expect(settingsOf(check('--s3-bucket=b', '--name=x', '-o', 'json'))).toMatchObject({ bucket: 'b' });
+    expect(check('--s3-config-secret=it').s3).toEqual({ kind: 'secret', name: 'it' });
+  });
+
+  it('has nothing to do without S3, and takes no words', () => {
+    expect(() => check('--s3=false')).toThrow('--s3=false leaves nothing to check');
+    expect(() => check('--s3-bucket=b', 'more')).toThrow('s3 takes the word check');
+  });
+});

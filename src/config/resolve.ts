@@ -37,6 +37,8 @@ export function resolveConfig(
 ): Config {
   const problems: Problem[] = [...flags.problems, ...file.problems];
   const given = layered(command, flags.given, file.given, around, problems);
+  // There is nothing else that it could check.
+  if (command === 's3') given.s3 ??= 'true';
   // One set of flags may stand before every command: what only `save` needs does not disturb the others, nor does what
   // k3s calls the snapshot options of its server.
   for (const option of options) {
@@ -62,7 +64,7 @@ export function resolveConfig(
   const compress = isTrue(given.compress);
   checkNames(snapshotName, nodeName, compress, problems);
   const snapshotDir = given.dir ?? paths.snapshotDir;
-  if (snapshotDir === undefined) {
+  if (snapshotDir === undefined && command !== 's3') {
     problems.push({
       what:
         given.distribution === undefined
@@ -70,6 +72,10 @@ export function resolveConfig(
           : `--dir is missing: ${distribution} has no snapshot folder of its own`,
       cure: 'give --dir; on a server run as root, or give --distribution',
     });
+  }
+  const s3 = resolveS3(given, { flags: flags.given, file: file.sources }, problems);
+  if (command === 's3' && s3.kind === 'off') {
+    problems.push({ what: '--s3=false leaves nothing to check', cure: 'leave it out' });
   }
   const config: Config = {
     distribution,
@@ -80,7 +86,7 @@ export function resolveConfig(
     snapshotName,
     compress,
     etcd: etcdSettings(given, paths, problems),
-    s3: resolveS3(given, { flags: flags.given, file: file.sources }, problems),
+    s3,
     s3Retention: s3RetentionOf(given),
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
@@ -116,6 +122,11 @@ function checkWords(command: CommandName, words: readonly string[], problems: Pr
         'give the name alone, as etcd-snapshot ls shows it; no path leads out of the snapshot folder';
       problems.push({ what: `${shown(word)} is no name of a snapshot: ${why}`, cure });
     }
+    return;
+  }
+  if (command === 's3') {
+    if (words.length === 1 && words[0] === 'check') return;
+    problems.push({ what: 's3 takes the word check, and no other', cure: 'write etcd-snapshot s3 check' });
     return;
   }
   if (words.length === 0) return;

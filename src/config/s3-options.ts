@@ -1,7 +1,8 @@
 import type { Option, OptionKey } from './option.ts';
 
-const every = ['save', 'ls', 'delete', 'prune', 'operator'] as const;
-const saving = ['save', 'operator'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'operator', 's3'] as const;
+/** What is said of objects when they are made. */
+const saving = ['save', 'operator', 's3'] as const;
 
 function s3(name: string, key: OptionKey, rest: Pick<Option, 'type' | 'help'> & Partial<Option>): Option {
   return { key, flag: name, alias: `etcd-${name}`, section: 'S3', commands: every, ...rest };

@@ -83,6 +83,8 @@ export interface S3ObjectSettings {
   readonly storageClass: string | undefined;
   readonly acl: 'private' | 'bucket-owner-read' | 'bucket-owner-full-control' | undefined;
   readonly tags: ReadonlyMap<string, string>;
+  /** Until when it is locked, in place of the bucket's own rule. No setting: what is made only to be deleted again needs it. */
+  readonly lockedUntil?: Date;
 }
 
 /** Where the settings of S3 come from. */

@@ -24,9 +24,23 @@ export function addressOf(settings: S3Settings, region: string): S3Address {
   };
 }
 
-export function portOf(url: URL): number {
-  if (url.port !== '') return Number(url.port);
-  return url.protocol === 'https:' ? 443 : 80;
+/** Whom requests are sent to, as DNS and certificates know it. */
+export interface S3Host {
+  /** An IPv6 address without brackets. */
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+}
+
+export function hostOf(settings: S3Settings): S3Host {
+  const { url, pathStyle } = addressOf(settings, settings.region);
+  const secure = url.protocol === 'https:';
+  const defaultPort = secure ? 443 : 80;
+  return {
+    host: pathStyle ? url.hostname.replace(/^\[|\]$/g, '') : `${settings.bucket}.${url.hostname}`,
+    port: url.port === '' ? defaultPort : Number(url.port),
+    secure,
+  };
 }
 
 /** Amazon and Alibaba want `bucket.host`; everybody else understands `host/bucket`. */

@@ -48,6 +48,8 @@ export interface S3Connection extends Timed {
   ): Promise<T>;
   /** What a failure outside of `call` means: of a body that is read later, for one. */
   translate(error: unknown, operation: string, doing: string): SnapshotError;
+  /** The region of the bucket, as far as it has shown. */
+  region(): string;
   /** Ends all connections, those that wait for another call included. */
   close(): void;
 }
@@ -142,6 +144,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
       }
     },
     ...timedBy(settings),
+    region: () => session.region,
     close: () => route.handler.destroy(),
   };
 }

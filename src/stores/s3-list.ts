@@ -15,6 +15,10 @@ export interface ObjectHead {
   readonly metadata: Readonly<Record<string, string>> | undefined;
   /** Undefined: it is stored as it came, so that an ETag that looks like an MD5 sum is one. */
   readonly encryption: string | undefined;
+  /** Undefined where the bucket keeps no versions. */
+  readonly versionId: string | undefined;
+  /** Until when its lock keeps it, as far as this key may see that; `held`: until somebody lifts the legal hold. */
+  readonly lockedUntil: Date | 'held' | undefined;
 }
 
 export interface ListedObject {
@@ -103,6 +107,8 @@ export async function headObject(
       lastModified: head.LastModified,
       metadata: head.Metadata,
       encryption: head.SSECustomerAlgorithm ?? head.ServerSideEncryption,
+      versionId: head.VersionId,
+      lockedUntil: head.ObjectLockLegalHoldStatus === 'ON' ? 'held' : head.ObjectLockRetainUntilDate,
     };
   } catch (error) {
     if (isSnapshotError(error, 'not-found')) return undefined;

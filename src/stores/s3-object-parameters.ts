@@ -3,7 +3,16 @@ import type { S3Settings } from '../config/types.ts';
 
 export type CustomerKey = Pick<PutObjectCommandInput, 'SSECustomerAlgorithm' | 'SSECustomerKey'>;
 type Creation = CustomerKey &
-  Pick<PutObjectCommandInput, 'ServerSideEncryption' | 'SSEKMSKeyId' | 'StorageClass' | 'ACL' | 'Tagging'>;
+  Pick<
+    PutObjectCommandInput,
+    | 'ServerSideEncryption'
+    | 'SSEKMSKeyId'
+    | 'StorageClass'
+    | 'ACL'
+    | 'Tagging'
+    | 'ObjectLockMode'
+    | 'ObjectLockRetainUntilDate'
+  >;
 
 /** What every request about the bytes or the head of an object needs when its key is ours alone. */
 export function customerKeyOf({ encryption }: S3Settings): CustomerKey {
@@ -12,9 +21,9 @@ export function customerKeyOf({ encryption }: S3Settings): CustomerKey {
     : {};
 }
 
-/** What a request that makes an object says about it: encryption, storage class, ACL, tags. */
+/** What a request that makes an object says about it: encryption, storage class, ACL, tags, lock. */
 export function creationOf(settings: S3Settings): Creation {
-  const { storageClass, acl, tags } = settings.objects;
+  const { storageClass, acl, tags, lockedUntil } = settings.objects;
   return {
     ...encryptionOf(settings),
     // The SDK's type lists the classes of Amazon; servers have others.
@@ -23,6 +32,9 @@ export function creationOf(settings: S3Settings): Creation {
       : { StorageClass: storageClass as NonNullable<Creation['StorageClass']> }),
     ...(acl === undefined ? {} : { ACL: acl }),
     ...(tags.size === 0 ? {} : { Tagging: new URLSearchParams([...tags]).toString() }),
+    ...(lockedUntil === undefined
+      ? {}
+      : { ObjectLockMode: 'GOVERNANCE', ObjectLockRetainUntilDate: lockedUntil }),
   };
 }
 

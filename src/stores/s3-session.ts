@@ -5,7 +5,7 @@ import { createSecureContext } from 'node:tls';
 import { S3Client } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import type { S3Settings } from '../config/types.ts';
-import { addressOf, portOf } from './s3-address.ts';
+import { addressOf, hostOf } from './s3-address.ts';
 import { credentialsOf } from './s3-credentials.ts';
 import { proxyFor, shownProxy } from './s3-proxy.ts';
 import { trustedAuthorities } from './s3-trust.ts';
@@ -32,16 +32,7 @@ export interface S3Route {
 
 /** @throws SnapshotError `usage` | `io` when the CA bundle or the proxy is wrong */
 export function openRoute(settings: S3Settings, stallMs: number, env: Environment): S3Route {
-  const { url, pathStyle } = addressOf(settings, settings.region);
-  const proxy = proxyFor(
-    settings.proxy,
-    {
-      host: pathStyle ? url.hostname.replace(/^\[|\]$/g, '') : `${settings.bucket}.${url.hostname}`,
-      port: portOf(url),
-      secure: !settings.insecure,
-    },
-    env,
-  );
+  const proxy = proxyFor(settings.proxy, hostOf(settings), env);
   const shared = {
     keepAlive: true,
     ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } }),

@@ -1,11 +1,12 @@
 import { type ErrorCode, systemCode, unknownCaCodes } from '../errors.ts';
 import type { Failure } from './s3-failure.ts';
+import { rightFor } from './s3-policy.ts';
 
 /** The call that failed, in the words of the user and of S3. */
 export interface S3Call {
   /** What could not be done: `Cannot list s3://bucket/folder`. */
   readonly doing: string;
-  /** S3's name of the operation: `ListObjectsV2`, … It is also the action that a policy must allow. */
+  /** S3's name of the operation: `ListObjectsV2`, … */
   readonly operation: string;
   /** `host[:port]` */
   readonly endpoint: string;
@@ -44,8 +45,13 @@ const denied: Translation = {
   code: 'forbidden',
   why: (call) => `${call.endpoint} does not allow ${call.operation} in bucket ${call.bucket}`,
   hint: (call) =>
-    `Allow ${call.operation} in bucket ${call.bucket} to this key, or check --s3-access-key and --s3-secret-key.`,
+    `Allow ${call.operation} in bucket ${call.bucket} to this key${inPolicy(call)}, or check --s3-access-key and --s3-secret-key.`,
 };
+/** Amazon's policies have other names for the operations than its API. */
+function inPolicy({ operation }: S3Call): string {
+  const right = rightFor(operation);
+  return right === undefined ? '' : ` (${right} in a policy)`;
+}
 const noBucket: Translation = {
   code: 'not-found',
   why: (call) => `there is no bucket ${call.bucket} at ${call.endpoint}`,
@@ -146,6 +152,11 @@ const BY_NAME: Readonly<Record<string, Translation>> = {
   AuthorizationHeaderMalformed: wrongRegion,
   IllegalLocationConstraintException: wrongRegion,
   InvalidBucketName: badName,
+  SecondLevelDomainForbidden: {
+    code: 'usage',
+    why: (call) => `${call.endpoint} wants the name of the bucket before its own`,
+    hint: 'Use --s3-bucket-lookup-type=dns.',
+  },
   InvalidTag: unwanted('tag', '--s3-tags'),
   InvalidStorageClass: unwanted('storage class', '--s3-storage-class'),
   AccessControlListNotSupported: unwanted('ACL', '--s3-acl'),

@@ -5,12 +5,18 @@ import type { S3Server } from './s3-server.ts';
 /**
  * Keys that a server takes only together with their session token. MinIO makes real ones (STS AssumeRole); versitygw has
  * none, so its own keys stand in, without a token.
+ * @param policy what they may do, in Amazon's language, of what the server's own may; for MinIO alone
  */
-export async function temporaryKeys(s3: S3Server): Promise<TemporaryKeys> {
+export async function temporaryKeys(s3: S3Server, policy?: object): Promise<TemporaryKeys> {
   if (s3.kind === 'versitygw') {
     return { accessKeyId: s3.accessKey, secretAccessKey: s3.secretKey, sessionToken: '' };
   }
-  const body = 'Action=AssumeRole&Version=2011-06-15&DurationSeconds=900';
+  const body = new URLSearchParams({
+    Action: 'AssumeRole',
+    Version: '2011-06-15',
+    DurationSeconds: '900',
+    ...(policy === undefined ? {} : { Policy: JSON.stringify(policy) }),
+  }).toString();
   const answer = await fetch(s3.url, { method: 'POST', body, headers: signed(s3, body) });
   const text = await answer.text();
   const part = (name: string) => new RegExp(`<${name}>([^<]+)</${name}>`).exec(text)?.[1] ?? '';

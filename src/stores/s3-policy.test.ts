@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import type { S3Settings } from '../config/types.ts';
+import { minimalPolicy } from './s3-policy.ts';
+
+const plain = { storageClass: undefined, acl: undefined, tags: new Map<string, string>() };
+const settings = (more: Partial<S3Settings>) =>
+  ({
+    bucket: 'b',
+    folder: 'prod',
+    region: 'us-east-1',
+    objects: plain,
+    encryption: { kind: 'none' },
+    ...more,
+  }) as S3Settings;
+const bare = { versions: false, locks: false };
+const rights = (more: Partial<S3Settings>, bucketHas = bare) =>
+  minimalPolicy(settings(more), bucketHas).Statement.flatMap(({ Action }) => Action);
+
+describe('minimalPolicy', () => {
+  it('limits what touches bytes to the folder, and nothing of it to everything', () => {
+    const { Statement } = minimalPolicy(settings({}), bare);
+    expect(new Set(Statement.map(({ Resource }) => Resource))).toEqual(
+      new Set(['arn:aws:s3:::b', 'arn:aws:s3:::b/prod/*']),
+    );
+    expect(JSON.stringify(Statement)).not.toMatch(/"(?:s3:)?\*"/);
+    expect(minimalPolicy(settings({ folder: '' }), bare).Statement[1]?.Resource).toBe('arn:aws:s3:::b/*');
+  });
+
+  it.each([
+    ['cn-north-1', 'arn:aws-cn:s3:::b'],
+    ['us-gov-west-1', 'arn:aws-us-gov:s3:::b'],
+  ])('knows the part of Amazon that %s belongs to', (region, arn) => {
+    expect(minimalPolicy(settings({ region }), bare).Statement[0]?.Resource).toBe(arn);
+  });
+
+  it('asks for more only where the settings or the bucket do', () => {
+    expect(rights({})).not.toContain('s3:PutObjectTagging');
+    const tags = new Map([['a', 'b']]);
+    const objects = { storageClass: undefined, acl: 'private' as const, tags };
+    expect(rights({ objects })).toEqual(expect.arrayContaining(['s3:PutObjectTagging', 's3:PutObjectAcl']));
+    expect(rights({}, { versions: true, locks: false })).toContain('s3:DeleteObjectVersion');
+    expect(rights({}, { versions: false, locks: true })).toContain('s3:GetObjectRetention');
+    const keyId = 'arn:aws:kms:us-east-1:1:key/2';
+    expect(rights({ encryption: { kind: 'sse-kms', keyId } })).toContain('kms:GenerateDataKey');
+    // An alias is no resource that a policy could name.
+    expect(rights({ encryption: { kind: 'sse-kms', keyId: 'alias/it' } })).toEqual(rights({}));
+  });
+});
