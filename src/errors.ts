@@ -8,6 +8,7 @@
  * - `unauthenticated`, `forbidden` credentials and rights · `clock-skew`
  * - `unavailable` nobody answers, or says "later" · `timeout` no answer in the time allowed
  * - `foreign` what carries the name is not ours to touch · `held` somebody has asked to keep it
+ * - `locked` the store keeps it until a time, or until a hold of its own is lifted
  * - `conflict` somebody changed the same thing first · `protocol` the peer does not speak what it should
  */
 export type ErrorCode =
@@ -30,6 +31,7 @@ export type ErrorCode =
   | 'conflict'
   | 'foreign'
   | 'held'
+  | 'locked'
   | 'protocol';
 
 export interface SnapshotErrorOptions {

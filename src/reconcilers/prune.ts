@@ -2,7 +2,7 @@ import pMap from 'p-map';
 import { claimProblem, type StorePlace } from '../crds/claim.ts';
 import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
-import { asError } from '../errors.ts';
+import { asError, type SnapshotError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
 import { isSubject, planRetention, type RetentionPlan, type RetentionPolicy } from '../snapshot/retention.ts';
@@ -78,9 +78,15 @@ export async function pruneStore(
     },
   };
   const { removed, failures } = await removeNames(careful, [...doomed.keys()], signal);
-  const errors: Error[] = failures.map(({ error }) => error);
+  const errors: Error[] = failures.flatMap(({ error }) => (error.code === 'locked' ? [] : [error]));
   for (const { name, error } of failures) {
     if (error.code === 'aborted') continue;
+    if (error.code === 'locked') {
+      // As the bucket wants it, and no failure: the first run of retention after that deletes it.
+      const [locked] = recordsOf(recorded, doomed.get(name));
+      tellOfLock(parts, locked, `Snapshot ${name} is past retention and stays`, error);
+      continue;
+    }
     parts.onDeletionFailed(store.kind);
     const [record] = recordsOf(recorded, doomed.get(name));
     const message = `Snapshot ${name} is past retention and was not deleted: ${error.message}`;
@@ -239,4 +245,14 @@ async function letGo(parts: PruneParts, record: InventoryRecord, signal: AbortSi
 /** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
 export function mayBeOneTooMany({ file }: InventoryRecord, base: string): boolean {
   return file.status?.readyToUse === true && file.spec.snapshotName.startsWith(`${base}-`);
+}
+
+/** Says on the record until when S3 keeps a snapshot that is to go. */
+function tellOfLock(
+  { events }: PruneParts,
+  record: InventoryRecord | undefined,
+  what: string,
+  { why = 'it is locked' }: SnapshotError,
+): void {
+  if (record !== undefined) events.emit(record.file, 'Normal', 'ETCDSnapshotLocked', `${what}: ${why}`);
 }

@@ -65,6 +65,16 @@ describe('a record that somebody deletes', () => {
     ]);
   });
 
+  it('stays with its data while S3 keeps them locked: no failure, but told', async () => {
+    const locked = async () => {
+      throw new SnapshotError('locked', 'Cannot delete it', { why: 'it is locked until tomorrow' });
+    };
+    expect(await reconcile(record(onS3), { remove: locked })).toEqual([
+      `remove s3 ${name}`,
+      'Warning ETCDSnapshotLocked',
+    ]);
+  });
+
   it('waits for the leader when it is of S3', async () => {
     expect(await reconcile(record(onS3), { leader: false })).toEqual([]);
   });

@@ -150,6 +150,11 @@ async function cleanUp(
   } catch (thrown) {
     // Nobody needs to be told that somebody else does it.
     if (signal.aborted || isSnapshotError(thrown, 'aborted')) throw thrown;
+    if (isSnapshotError(thrown, 'locked')) {
+      const message = `Snapshot ${name} not deleted yet, record and data stay: ${thrown.why ?? 'it is locked'}`;
+      parts.events.emit(file, 'Warning', 'ETCDSnapshotLocked', message);
+      return { requeueAfterMs: WAITING_MS };
+    }
     const error = asError(thrown);
     const why = isSnapshotError(error) && error.why !== undefined ? `: ${error.why}` : '';
     parts.events.emit(

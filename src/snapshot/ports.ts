@@ -101,7 +101,8 @@ export interface SnapshotStore {
   open(name: string, signal: AbortSignal, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>;
   /**
    * Removes the snapshot and its sidecar; false when there was none. Idempotent.
-   * @throws SnapshotError `foreign` when what carries the name is no snapshot; it is left as it is
+   * @throws SnapshotError `foreign` when what carries the name is no snapshot, `locked` while the store may not let it go;
+   *   it is left as it is
    */
   remove(name: string, signal: AbortSignal): Promise<boolean>;
   /**

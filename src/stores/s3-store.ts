@@ -26,6 +26,7 @@ import {
   snapshotKey,
 } from './s3-keys.ts';
 import { assertBucket, bareEtag, headObject, listing, listObjects, toSnapshot } from './s3-list.ts';
+import { assertUnlocked, readRefusal } from './s3-lock.ts';
 import { parseSidecar, toUserMetadata } from './s3-metadata.ts';
 import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
@@ -100,18 +101,7 @@ export function createS3Store(
     async remove(name, signal) {
       assertSnapshotName(name);
       const doing = `Cannot delete ${url(name)}`;
-      return s3.timed(doing, signal, async (inner) => {
-        const head = await headObject(s3, snapshotKey(settings, name), doing, inner);
-        if (head !== undefined && !looksLikeSnapshot(name, head.size)) throw notASnapshot(doing);
-        await removeObject(s3, snapshotKey(settings, name), doing, inner);
-        await removeObject(
-          s3,
-          sidecarKey(settings, name),
-          `Cannot delete the metadata of ${url(name)}`,
-          inner,
-        );
-        return head !== undefined;
-      });
+      return s3.timed(doing, signal, (inner) => remove(s3, name, doing, inner));
     },
     sweep: (signal) =>
       s3.timed(`Cannot tidy up ${url('')}`, signal, (inner) =>
@@ -275,6 +265,26 @@ function notASnapshot(doing: string): SnapshotError {
     why: 'the object is not a snapshot',
     hint: 'Look at it, and remove it by other means if it may go.',
   });
+}
+
+async function remove(s3: S3Connection, name: string, doing: string, signal: AbortSignal): Promise<boolean> {
+  const { settings } = s3;
+  const keys = { object: snapshotKey(settings, name), sidecar: sidecarKey(settings, name) };
+  const ofSidecar = `Cannot delete the metadata of ${s3Url(settings, keys.object)}`;
+  const head = await headObject(s3, keys.object, doing, signal);
+  if (head !== undefined && !looksLikeSnapshot(name, head.size)) throw notASnapshot(doing);
+  assertUnlocked(s3, head, doing);
+  // Made a moment later, it is locked a moment longer; without its object nobody would come back for it.
+  if (head?.lockedUntil !== undefined) {
+    assertUnlocked(s3, await headObject(s3, keys.sidecar, ofSidecar, signal), ofSidecar);
+  }
+  try {
+    await removeObject(s3, keys.object, doing, signal);
+  } catch (error) {
+    throw await readRefusal(s3, error, head, doing, signal);
+  }
+  await removeObject(s3, keys.sidecar, ofSidecar, signal);
+  return head !== undefined;
 }
 
 async function removeObject(
