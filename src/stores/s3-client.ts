@@ -1,10 +1,11 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
 import pRetry from 'p-retry';
 import type { S3Settings } from '../config/types.ts';
 import { abortError, isSnapshotError, orAborted, SnapshotError } from '../errors.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import { fromS3Error } from './s3-errors.ts';
-import { readFailure, refusesKeys } from './s3-failure.ts';
+import { askedToWait, readFailure, refusesKeys } from './s3-failure.ts';
 import { type Timed, timedBy } from './s3-operation-clock.ts';
 import { openRoute, openSession, type S3Session } from './s3-session.ts';
 
@@ -107,6 +108,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     translate,
     async call(operation, doing, signal, make) {
       let last: SnapshotError | undefined;
+      let waitMs = 0;
       const once = async (attempt: number) => {
         const used = session;
         try {
@@ -124,6 +126,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
             } catch (error) {
               if (signal.aborted) throw abortError(signal);
               last = translate(error, operation, doing);
+              waitMs = askedToWait(readFailure(error));
               throw last;
             }
           },
@@ -133,6 +136,11 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
             maxTimeout: 5_000,
             randomize: true,
             signal,
+            // Beside our own pauses: who asks for time gets it.
+            onFailedAttempt: async ({ retriesLeft }) => {
+              if (retriesLeft > 0 && waitMs > 0 && last?.retryable === true)
+                await pause(waitMs, undefined, { signal });
+            },
             // The SDK takes the server's time from a refusal because of the clock: the second try may pass.
             shouldRetry: ({ error, attemptNumber }) =>
               isSnapshotError(error) &&

@@ -1,5 +1,7 @@
 import { asError, isSnapshotError, systemCode } from '../errors.ts';
 
+const LONGEST_WAIT_MS = 30_000;
+
 /** What the SDK's errors tell, read by field. */
 export interface Failure {
   readonly name: string;
@@ -28,6 +30,12 @@ export function isBadRequest(error: unknown): boolean {
 export function refusesKeys({ name, status }: Failure): boolean {
   if (name === 'RequestTimeTooSkewed') return false;
   return status === 401 || status === 403 || /^(?:Expired|Invalid)Token|^TokenRefreshRequired$/.test(name);
+}
+
+/** Milliseconds that the server wants to be left alone (`Retry-After` in seconds), half a minute at most. */
+export function askedToWait({ headers }: Failure): number {
+  const seconds = /^\d{1,9}$/.exec(headers['retry-after'] ?? '')?.[0];
+  return Math.min(Number(seconds ?? 0) * 1000, LONGEST_WAIT_MS);
 }
 
 /** Reads what the SDK's error tells. */
