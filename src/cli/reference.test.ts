@@ -4,13 +4,17 @@ import { commandWords, options } from '../config/options.ts';
 import { completionFor } from './completion.ts';
 import { helpOf, overview } from './help.ts';
 import { manPage } from './man-page.ts';
-import { cliReference } from './reference.ts';
+import { cliReference, s3SettingsTable } from './reference.ts';
 
 const commands = [...new Set(Object.values(commandWords))];
 
 describe('cliReference', () => {
   it('is what docs/cli.md holds: else run node scripts/docs.ts', () => {
     expect(readFileSync(new URL('../../docs/cli.md', import.meta.url), 'utf8')).toBe(cliReference());
+  });
+
+  it('gives docs/s3.md its table of settings: else run node scripts/docs.ts', () => {
+    expect(readFileSync(new URL('../../docs/s3.md', import.meta.url), 'utf8')).toContain(s3SettingsTable());
   });
 
   it('has a manual page beside it', () => {

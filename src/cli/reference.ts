@@ -1,6 +1,6 @@
 import type { CommandName, Option } from '../config/option.ts';
 import { commandWords, options } from '../config/options.ts';
-import { s3SecretKeys } from '../config/s3-options.ts';
+import { s3Options, s3SecretKeys } from '../config/s3-options.ts';
 import { CA_NAME_KEY } from '../config/s3-secret.ts';
 import { exitCodeMeanings } from './exit-codes.ts';
 import { examples, operandsOf, sections, summaries } from './help.ts';
@@ -59,6 +59,19 @@ etcd-s3-folder: prod
 `;
 }
 
+/** The settings of S3 for `docs/s3.md`, in Markdown: flag, variable, key of the Secret and of the config file, default. */
+export function s3SettingsTable(): string {
+  const rows = s3Options.map((option) => {
+    const key = option.alias ?? option.flag;
+    const [, ...rest] = row(option);
+    return [`\`--${option.flag}\``, s3SecretKeys.has(key) ? `\`${key}\`` : '', ...rest];
+  });
+  const ofSecret = ['', `\`${CA_NAME_KEY}\``, '', '', CA_NAME_MEANING];
+  return table(['flag', 'key of the Secret', 'environment', 'default', 'meaning'], [...rows, ofSecret]);
+}
+
+const CA_NAME_MEANING = 'ConfigMap in kube-system with one or more PEM bundles, in `data` or `binaryData`';
+
 function secretPart(): string {
   const rows = [...s3SecretKeys].map(([key, option]) => [
     `\`${key}\``,
@@ -66,14 +79,13 @@ function secretPart(): string {
       ? 'CA of the S3 server, as PEM; no file of the node is read'
       : `as \`--${option.flag}\``,
   ]);
-  const named = 'ConfigMap in kube-system with one or more PEM bundles, in `data` or `binaryData`';
   return `## The Secret of \`--s3-config-secret\`
 
 With \`--s3\` and \`--s3-config-secret\` alone, all settings of S3 come from that Secret in kube-system (type
 \`etcd.k3s.cattle.io/s3-config-secret\`), which is read anew for each command through \`--kubeconfig\`. Beside any other setting of S3, flag or
 environment, it is ignored with a warning; a value that equals its default, and \`--s3-retention\`, do not count. An empty key counts as
 missing. Everything that is wrong in it is reported at once, by key and never with a value.
-${table(['key', 'meaning'], [...rows, [`\`${CA_NAME_KEY}\``, named]])}`;
+${table(['key', 'meaning'], [...rows, [`\`${CA_NAME_KEY}\``, CA_NAME_MEANING]])}`;
 }
 
 function commandPart(name: CommandName): string {

@@ -2,7 +2,7 @@ import { stringify } from 'yaml';
 import type { Config } from '../config/types.ts';
 import { isSnapshotError } from '../errors.ts';
 import { createLogger } from '../logger.ts';
-import { type CheckedStep, isSound, type StoreCheck } from '../snapshot/store-check.ts';
+import { type CheckedStep, formatPolicy, isSound, type StoreCheck } from '../snapshot/store-check.ts';
 import { describeError, printable } from './error-text.ts';
 import { exitCodes } from './exit-codes.ts';
 import type { Terminal } from './root.ts';
@@ -54,12 +54,6 @@ function formatVerdict(check: StoreCheck): string {
     lines.push('', 'The least that the keys must be allowed:', formatPolicy(policy));
   }
   return printable(`\n${lines.join('\n')}\n`);
-}
-
-/** A line for each statement. */
-function formatPolicy({ Version, Statement }: StoreCheck['policy']): string {
-  const statements = Statement.map((statement) => `    ${JSON.stringify(statement)}`).join(',\n');
-  return `{\n  "Version": ${JSON.stringify(Version)},\n  "Statement": [\n${statements}\n  ]\n}`;
 }
 
 /** What programs read. */

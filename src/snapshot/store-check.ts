@@ -96,3 +96,9 @@ export interface CheckTarget {
 export function isSound({ steps }: StoreCheck): boolean {
   return steps.every(({ outcome }) => outcome !== 'fail');
 }
+
+/** As JSON, a line for each statement. */
+export function formatPolicy({ Version, Statement }: AccessPolicy): string {
+  const statements = Statement.map((statement) => `    ${JSON.stringify(statement)}`).join(',\n');
+  return `{\n  "Version": ${JSON.stringify(Version)},\n  "Statement": [\n${statements}\n  ]\n}`;
+}

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { S3Settings } from '../config/types.ts';
+import { formatPolicy } from '../snapshot/store-check.ts';
 import { minimalPolicy } from './s3-policy.ts';
 
 const plain = { storageClass: undefined, acl: undefined, tags: new Map<string, string>() };
@@ -45,4 +47,10 @@ describe('minimalPolicy', () => {
     // An alias is no resource that a policy could name.
     expect(rights({ encryption: { kind: 'sse-kms', keyId: 'alias/it' } })).toEqual(rights({}));
   });
+});
+
+it('docs/s3.md shows the policy of bucket backups, folder prod', () => {
+  const policy = minimalPolicy(settings({ bucket: 'backups' }), bare);
+  const page = readFileSync(new URL('../../docs/s3.md', import.meta.url), 'utf8');
+  expect(page).toContain(`\`\`\`json\n${formatPolicy(policy)}\n\`\`\``);
 });
