@@ -1,4 +1,4 @@
-import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
@@ -26,12 +26,12 @@ import {
   snapshotKey,
 } from './s3-keys.ts';
 import { assertBucket, bareEtag, headObject, listing, listObjects, toSnapshot } from './s3-list.ts';
-import { assertUnlocked, readRefusal } from './s3-lock.ts';
 import { parseSidecar, toUserMetadata } from './s3-metadata.ts';
 import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
 import { readCall } from './s3-read.ts';
+import { removeObject, removeSnapshot } from './s3-remove.ts';
 import { sweepUploads } from './s3-sweep.ts';
 import { type Uploaded, uploadGrowing } from './s3-upload.ts';
 
@@ -101,7 +101,7 @@ export function createS3Store(
     async remove(name, signal) {
       assertSnapshotName(name);
       const doing = `Cannot delete ${url(name)}`;
-      return s3.timed(doing, signal, (inner) => remove(s3, name, doing, inner));
+      return s3.timed(doing, signal, (inner) => removeSnapshot(s3, name, doing, inner));
     },
     sweep: (signal) =>
       s3.timed(`Cannot tidy up ${url('')}`, signal, (inner) =>
@@ -257,50 +257,5 @@ async function readSidecar(
   } catch (error) {
     if (isSnapshotError(error, 'not-found')) return undefined;
     throw error;
-  }
-}
-
-function notASnapshot(doing: string): SnapshotError {
-  return new SnapshotError('foreign', doing, {
-    why: 'the object is not a snapshot',
-    hint: 'Look at it, and remove it by other means if it may go.',
-  });
-}
-
-async function remove(s3: S3Connection, name: string, doing: string, signal: AbortSignal): Promise<boolean> {
-  const { settings } = s3;
-  const keys = { object: snapshotKey(settings, name), sidecar: sidecarKey(settings, name) };
-  const ofSidecar = `Cannot delete the metadata of ${s3Url(settings, keys.object)}`;
-  const head = await headObject(s3, keys.object, doing, signal);
-  if (head !== undefined && !looksLikeSnapshot(name, head.size)) throw notASnapshot(doing);
-  assertUnlocked(s3, head, doing);
-  // Made a moment later, it is locked a moment longer; without its object nobody would come back for it.
-  if (head?.lockedUntil !== undefined) {
-    assertUnlocked(s3, await headObject(s3, keys.sidecar, ofSidecar, signal), ofSidecar);
-  }
-  try {
-    await removeObject(s3, keys.object, doing, signal);
-  } catch (error) {
-    throw await readRefusal(s3, error, head, doing, signal);
-  }
-  await removeObject(s3, keys.sidecar, ofSidecar, signal);
-  return head !== undefined;
-}
-
-async function removeObject(
-  s3: S3Connection,
-  key: string,
-  doing: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const input = { Bucket: s3.settings.bucket, Key: key };
-  try {
-    await s3.call('DeleteObject', doing, signal, (client, options) =>
-      client.send(new DeleteObjectCommand(input), options),
-    );
-  } catch (error) {
-    const { cause } = asError(error);
-    const isBucket = cause instanceof Error && cause.name === 'NoSuchBucket';
-    if (!isSnapshotError(error, 'not-found') || isBucket) throw error;
   }
 }
