@@ -92,6 +92,7 @@ ${flags.join('\n')}
   if [[ $cur == --etcd-* ]]; then COMPREPLY=($(compgen -W "$flags $long" -- "$cur"))
   elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "$flags --help" -- "$cur"))
   elif [[ $command == '' ]]; then COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$cur"))
+  elif [[ $command == s3 ]]; then COMPREPLY=($(compgen -W check -- "$cur"))
   elif [[ $command == delete ]]; then COMPREPLY=($(compgen -W "$("\${COMP_WORDS[0]}" ${LIST_NAMES})" -- "$cur"))
   fi
 }
@@ -151,6 +152,7 @@ ${options.flatMap(specs).join('\n')}
   _arguments -S '--help[Show the help]' $flags '*:word:->word'
   [[ $state == word ]] || return
   if [[ $command == '' ]]; then _describe command commands
+  elif [[ $command == s3 ]]; then compadd check
   elif [[ $command == delete ]]; then compadd -- \${(f)"$($program ${LIST_NAMES})"}
   fi
 }
@@ -188,6 +190,7 @@ ${described
   .join('\n')}
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from completion' -a '${Object.keys(shells).join(' ')}'
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from help' -a '${commands.join(' ')}'
+complete -c etcd-snapshot -n '__fish_seen_subcommand_from s3' -a check
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from delete' -a "(etcd-snapshot ${LIST_NAMES})"
 complete -c etcd-snapshot -l help -s h -d 'Show the help'
 ${lines.join('\n')}

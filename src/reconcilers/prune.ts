@@ -81,13 +81,14 @@ export async function pruneStore(
   const errors: Error[] = failures.flatMap(({ error }) => (error.code === 'locked' ? [] : [error]));
   for (const { name, error } of failures) {
     if (error.code === 'aborted') continue;
-    const [record] = recordsOf(recorded, doomed.get(name));
     if (error.code === 'locked') {
       // As the bucket wants it, and no failure: the first run of retention after that deletes it.
-      tellOfLock(parts, record, `Snapshot ${name} is past retention and stays`, error);
+      const [locked] = recordsOf(recorded, doomed.get(name));
+      tellOfLock(parts, locked, `Snapshot ${name} is past retention and stays`, error);
       continue;
     }
     parts.onDeletionFailed(store.kind);
+    const [record] = recordsOf(recorded, doomed.get(name));
     const message = `Snapshot ${name} is past retention and was not deleted: ${error.message}`;
     if (record !== undefined) parts.events.emit(record.file, 'Warning', 'ETCDSnapshotDeleteFailed', message);
   }

@@ -89,7 +89,7 @@ describe.each(Object.keys(ways))('completion in %s', (shell) => {
 
   it('knows the commands', async () => {
     expect(await offers('')).toEqual(
-      expect.arrayContaining(['save', 'ls', 'delete', 'prune', 'operator', 'help']),
+      expect.arrayContaining(['save', 'ls', 'delete', 'prune', 's3', 'operator', 'help']),
     );
   });
 
@@ -110,6 +110,10 @@ describe.each(Object.keys(ways))('completion in %s', (shell) => {
   it('knows what a flag may be', async () => {
     expect((await offers('ls', '--output='))?.toSorted()).toEqual(['json', 'table', 'yaml']);
     expect((await offers('ls', '-o', ''))?.toSorted()).toEqual(['json', 'table', 'yaml']);
+  });
+
+  it('knows what is done with S3', async () => {
+    expect(await offers('s3', '')).toEqual(['check']);
   });
 
   it('knows the snapshots that can be deleted', async () => {
