@@ -31,7 +31,6 @@ import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
 import type { OperatorTuning } from './tuning.ts';
 
-const DEFAULT_S3_RETENTION = 5;
 /** Records that are added to, or deleted with their data, at a time. */
 const RECORD_WORKERS = 8;
 /** Files come in bursts: a name, a sidecar, a rename. */
@@ -93,7 +92,7 @@ export async function runOperator(
   const live = createLiveS3({
     source: config.s3,
     retention: config.s3Retention,
-    defaultRetention: DEFAULT_S3_RETENTION,
+    defaultRetention: settings.retention,
     open(s3) {
       if (createS3Store === undefined)
         throw new Error('S3 is off, and settings of it have come all the same');

@@ -277,7 +277,8 @@ describe.each(s3Kinds)('S3 on %s', (kind) => {
     await using operator = await scene.operator({
       node: 'node-1',
       s3: s3.settings(BUCKET, 'keep'),
-      args: ['--snapshot-schedule-cron=@yearly', '--name=nightly', '--s3-retention=2'],
+      // Nothing is said of S3: what is said of the disk holds there too.
+      args: ['--snapshot-schedule-cron=@yearly', '--name=nightly', '--snapshot-retention=2'],
       tuning: often,
     });
     await scene.gone(a[1] ?? '');
