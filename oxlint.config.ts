@@ -232,7 +232,16 @@ const borders: readonly Border[] = [
   },
   {
     place: 'cli/',
-    src: ['app', 'operator/run-operator', 'errors', 'logger', 'snapshot/*', 'config/*', 'crds/*'],
+    src: [
+      'app',
+      'operator/run-operator',
+      'operator/uninstall',
+      'errors',
+      'logger',
+      'snapshot/*',
+      'config/*',
+      'crds/*',
+    ],
     types: ['removal'],
     packages: [
       'fastest-levenshtein',

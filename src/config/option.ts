@@ -71,6 +71,7 @@ export type OptionKey =
   | 'clusterName'
   | 'listenAddress'
   | 'gracePeriod'
+  | 'uninstall'
   | 'output'
   | 'dryRun'
   | 'allNodes'
