@@ -115,6 +115,7 @@ export async function runOperator(
       for (const note of notes) events.tellOfSecret(note);
     },
   });
+  const recordsKnown = Promise.withResolvers<void>();
   const watched = watchRecords({
     client,
     program,
@@ -132,8 +133,10 @@ export async function runOperator(
     },
     onState({ synced, error }) {
       report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
+      if (!synced) return;
+      recordsKnown.resolve();
       // Without the records none of these could look.
-      if (synced) for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+      for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
     },
     signal: stop,
   });
@@ -271,6 +274,7 @@ export async function runOperator(
         logger,
         timers,
         random,
+        recordsKnown: recordsKnown.promise,
         jitterMs: tuning.jitterMs ?? JITTER_MS,
         onState: (error) => report('schedule', error),
       },

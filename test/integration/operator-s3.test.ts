@@ -278,7 +278,7 @@ describe.each(s3Kinds)('S3 on %s', (kind) => {
       node: 'node-1',
       s3: s3.settings(BUCKET, 'keep'),
       // Nothing is said of S3: what is said of the disk holds there too.
-      args: ['--snapshot-schedule-cron=@yearly', '--name=nightly', '--snapshot-retention=2'],
+      args: ['--snapshot-schedule-cron=@every 876000h', '--name=nightly', '--snapshot-retention=2'],
       tuning: often,
     });
     await scene.gone(a[1] ?? '');
