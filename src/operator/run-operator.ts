@@ -7,7 +7,7 @@ import { createRecordWriter } from '../controllers/record-writer.ts';
 import { watchS3Secret } from '../controllers/secret-watch.ts';
 import { isS3Record } from '../crds/claim.ts';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
-import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { isSnapshotError, type SnapshotError } from '../errors.ts';
 import { connect } from '../kube/client.ts';
 import { createClusterFacts } from '../kube/cluster-facts.ts';
 import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
@@ -23,10 +23,11 @@ import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
+import { notYet, overtime, UNTRIED } from './conditions.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
-import { createOperatorRecorder } from './recorder.ts';
+import { createOperatorRecorder, rememberCluster } from './recorder.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
 import type { OperatorTuning } from './tuning.ts';
@@ -135,6 +136,7 @@ export async function runOperator(
       report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
       if (!synced) return;
       recordsKnown.resolve();
+      void rememberCluster(facts, logger, stop);
       // Without the records none of these could look.
       for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
     },
@@ -187,7 +189,7 @@ export async function runOperator(
   const saver = createSaver({
     config,
     folder,
-    recorder: createOperatorRecorder({ client, program, nodeName, writer, folder, logger }),
+    recorder: createOperatorRecorder({ client, program, nodeName, writer, folder, facts, logger }),
     s3View: () => live.view(),
     timers,
     observe: metrics.observe,
@@ -284,17 +286,4 @@ export async function runOperator(
   ]);
   await events.flush(AbortSignal.timeout(FLUSH_MS));
   logger.info({}, 'Ended');
-}
-
-const UNTRIED = notYet('The settings of S3 have just come, and have not been tried yet');
-
-function notYet(what: string): SnapshotError {
-  return new SnapshotError('unavailable', what, { retryable: true });
-}
-
-function overtime(): SnapshotError {
-  return new SnapshotError('aborted', 'The snapshot was ended', {
-    why: 'the operator was told to end, and the grace period is over',
-    hint: 'Give it more time with --grace-period, and the pod with terminationGracePeriodSeconds.',
-  });
 }
