@@ -40,7 +40,11 @@ export function createOperatorRecorder(parts: OperatorRecorderParts): SnapshotRe
 }
 
 /** While it can be asked for: an upload needs it, also when the API server is away by then. */
-export async function rememberCluster(facts: ClusterFacts, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function rememberCluster(
+  facts: ClusterFacts,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     await facts.clusterId(signal);
   } catch (error) {

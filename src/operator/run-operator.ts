@@ -261,6 +261,7 @@ export async function runOperator(
     watchSnapshotFolder(config.snapshotDir, {
       timers,
       onChange: () => inventory.lookAfter('local', FOLDER_SETTLES_MS),
+      onState: (error) => report('folder-watch', error),
       signal: stop,
     }),
     config.s3.kind === 'secret'
