@@ -36,12 +36,11 @@ export async function watchS3Secret(options: SecretWatchOptions): Promise<void> 
     if (name === bundle?.name) return;
     bundle?.over.abort();
     bundle = undefined;
-    live.caConfigMap(undefined);
     if (name === undefined) return;
     const over = new AbortController();
     const done = watchOne(options, 'configmaps', name, AbortSignal.any([signal, over.signal]), {
-      onObject: (raw) => live.caConfigMap(raw === undefined ? undefined : toConfigMap(raw)),
-      onError: () => undefined,
+      onObject: (raw) => live.caConfigMap(name, raw === undefined ? undefined : toConfigMap(raw)),
+      onError: (error) => live.caUnreadable(name, error),
     });
     bundle = { name, over, done };
   };

@@ -1,4 +1,4 @@
-import { SnapshotError } from '../errors.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
 
 export const UNTRIED = notYet('The settings of S3 have just come, and have not been tried yet');
 
@@ -11,4 +11,9 @@ export function overtime(): SnapshotError {
     why: 'the operator was told to end, and the grace period is over',
     hint: 'Give it more time with --grace-period, and the pod with terminationGracePeriodSeconds.',
   });
+}
+
+/** An API server that has not answered yet, or does not now: nobody has to change anything for it. */
+export function ofTheMoment(error: SnapshotError): boolean {
+  return isSnapshotError(error, 'unavailable', 'timeout');
 }

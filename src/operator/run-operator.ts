@@ -23,7 +23,7 @@ import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { notYet, overtime, UNTRIED } from './conditions.ts';
+import { notYet, ofTheMoment, overtime, UNTRIED } from './conditions.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
@@ -105,7 +105,7 @@ export async function runOperator(
       };
     },
     onChange(view, before) {
-      if (view.state === 'unavailable') events.tellOfSecret(view.error);
+      if (view.state === 'unavailable' && !ofTheMoment(view.error)) events.tellOfSecret(view.error);
       if (view.state !== 'ready' || before.state !== 'ready')
         report('s3', view.state === 'unavailable' ? view.error : UNTRIED);
       inventory.look('leftovers');
