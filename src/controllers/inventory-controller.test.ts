@@ -5,7 +5,9 @@ import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 import { createInventoryController } from './inventory-controller.ts';
 
 /** Settings of S3 whose looks end when they are told to; nothing else is looked at. */
-function start() {
+function start({ leads = true } = {}) {
+  const probed: S3Ready[] = [];
+  let probeError: SnapshotError | undefined;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -23,10 +25,14 @@ function start() {
       return promise;
     },
     s3View: () => view,
+    s3Probe: async (asked) => {
+      probed.push(asked);
+      if (probeError !== undefined) throw probeError;
+    },
     etcd: async () => {},
     departed: async () => {},
     leftovers: async () => {},
-    leading: () => new AbortController().signal,
+    leading: () => (leads ? new AbortController().signal : undefined),
     annotate: async () => {},
     observe: () => {},
     onOutcome: (_, error) => outcomes.push(error?.message),
@@ -38,7 +44,12 @@ function start() {
   return {
     timers,
     looked,
+    probed,
     outcomes,
+    controller,
+    failProbes(error: SnapshotError | undefined) {
+      probeError = error;
+    },
     /** Puts other settings in force, as the operator does. */
     change(retention: number) {
       const before = over;
@@ -83,3 +94,26 @@ it.each([undefined, new SnapshotError('forbidden', 'refused with the old key')])
     expect(scene.outcomes).toEqual(['refused with the new key']);
   },
 );
+
+it('one that does not lead asks S3 once, until it answers, and says nothing of what it has not asked', async () => {
+  await using scene = start({ leads: false });
+  scene.failProbes(new SnapshotError('not-found', 'no such bucket', { retryable: true }));
+  scene.change(1);
+  await scene.timers.advance(0);
+  expect(scene.outcomes).toEqual(['no such bucket']);
+  scene.failProbes(undefined);
+  await scene.timers.advance(600_000);
+  expect(scene.outcomes.at(-1)).toBeUndefined();
+  const asked = scene.probed.length;
+  await scene.timers.advance(3 * 600_000);
+  expect(scene.probed).toHaveLength(asked);
+  expect(scene.outcomes.filter((outcome) => outcome === undefined)).toHaveLength(1);
+
+  scene.controller.doubtS3();
+  await scene.timers.advance(5_000);
+  expect(scene.probed).toHaveLength(asked + 1);
+  scene.change(2);
+  await scene.timers.advance(0);
+  expect(scene.probed).toHaveLength(asked + 2);
+  expect(scene.looked).toEqual([]);
+});

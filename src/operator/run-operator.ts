@@ -7,14 +7,13 @@ import { createRecordWriter } from '../controllers/record-writer.ts';
 import { watchS3Secret } from '../controllers/secret-watch.ts';
 import { isS3Record } from '../crds/claim.ts';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
-import { isSnapshotError, type SnapshotError } from '../errors.ts';
+import { isSnapshotError } from '../errors.ts';
 import { connect } from '../kube/client.ts';
 import { createClusterFacts } from '../kube/cluster-facts.ts';
 import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import type { Logger } from '../logger.ts';
 import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
-import { createReadiness, reasonOf } from '../ops/readiness.ts';
 import { mayBeOneTooMany } from '../reconcilers/prune.ts';
 import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
@@ -23,10 +22,11 @@ import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { notYet, ofTheMoment, overtime, UNTRIED } from './conditions.ts';
+import { createPartStates, notYet, overtime, tellOnce } from './conditions.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
+import { createPartReports } from './part-reports.ts';
 import { createOperatorRecorder, rememberCluster } from './recorder.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
@@ -42,6 +42,9 @@ const UPLOADS_SETTLE_MS = 5_000;
 const YOUNG_MS = 60_000;
 /** k3s puts each run off by as much. */
 const JITTER_MS = 5_000;
+/** By then it is known who leads, and who does not asks S3 whether it would take its snapshots. */
+const ELECTION_MS = 5_000;
+const PROBE = 'etcd-snapshot-operator-asks';
 const FLUSH_MS = 3_000;
 
 /**
@@ -62,21 +65,14 @@ export async function runOperator(
   await using stack = new AsyncDisposableStack();
 
   const metrics = createMetrics(settings.clusterName);
-  const readiness = createReadiness(['kubernetes', 'local'], (part, state) => {
-    metrics.ready(part, state.ready);
-    if (state.ready) logger.info({ part }, 'Part works');
-    else logger.warn({ part, reason: state.reason }, 'Part does not work');
-  });
-  const report = (part: string, error: SnapshotError | undefined, optional = true) =>
-    readiness.set(part, error === undefined ? { ready: true } : { ready: false, reason: reasonOf(error) }, {
-      optional,
-    });
+  const { readiness, report } = createPartStates(metrics, logger);
   const health = stack.use(await startHealthServer({ ...settings.listen, readiness, metrics }));
   logger.info({ ...health.address }, 'Serving health and metrics');
 
   const client = stack.use(await connect(config.kubeconfig));
   const facts = createClusterFacts(client, program);
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
+  const reports = createPartReports({ report, tellOfSecret: events.tellOfSecret });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
   const memory = createRecordMemory(program, timers);
@@ -105,9 +101,7 @@ export async function runOperator(
       };
     },
     onChange(view, before) {
-      if (view.state === 'unavailable' && !ofTheMoment(view.error)) events.tellOfSecret(view.error);
-      if (view.state !== 'ready' || before.state !== 'ready')
-        report('s3', view.state === 'unavailable' ? view.error : UNTRIED);
+      reports.s3Changed(view, before);
       inventory.look('leftovers');
       inventory.look('s3');
       retryDeletions();
@@ -133,7 +127,7 @@ export async function runOperator(
         inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
     },
     onState({ synced, error }) {
-      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
+      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')));
       if (!synced) return;
       recordsKnown.resolve();
       void rememberCluster(facts, logger, stop);
@@ -159,6 +153,7 @@ export async function runOperator(
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
   };
+  const waiting = tellOnce(logger, 'A record has to wait');
   const records = createController({
     name: 'records',
     workers: RECORD_WORKERS,
@@ -183,7 +178,7 @@ export async function runOperator(
     }),
     onOutcome(name, error) {
       metrics.reconciled('records', error === undefined);
-      if (error !== undefined) logger.warn({ record: name, reason: error.message }, 'A record has to wait');
+      waiting.told(name, error);
     },
   });
   const saver = createSaver({
@@ -193,6 +188,11 @@ export async function runOperator(
     s3View: () => live.view(),
     timers,
     observe: metrics.observe,
+    onStreamed: reports.streamed,
+    onUploaded(error) {
+      reports.uploaded(error);
+      if (error !== undefined) inventory.doubtS3();
+    },
   });
   const looks = createLooks({
     ...shared,
@@ -211,13 +211,13 @@ export async function runOperator(
   const inventory = createInventoryController({
     ...looks,
     s3View: () => live.view(),
+    // A name that no snapshot has: whether it is there does not matter, but that S3 says so.
+    s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
     leading: () => leadership.current(),
     observe: metrics.observe,
     onOutcome(look, error) {
       metrics.reconciled(look, error === undefined);
-      if (look === 'leftovers' || look === 'departed') {
-        if (error !== undefined) logger.warn({ look, reason: reasonOf(error) }, 'A look failed');
-      } else report(look, error, look !== 'local');
+      reports.looked(look, error);
     },
     intervalMs: tuning.intervalMs ?? settings.reconcileIntervalMs,
     timers,
@@ -253,6 +253,10 @@ export async function runOperator(
   );
   inventory.look('leftovers');
   inventory.look('etcd');
+  if (live.view().state === 'ready') {
+    reports.s3Changed(live.view(), { state: 'off' });
+    inventory.lookAfter('s3', ELECTION_MS);
+  }
   await Promise.all([
     watched.stopped,
     leadership.stopped,
@@ -279,7 +283,7 @@ export async function runOperator(
         random,
         recordsKnown: recordsKnown.promise,
         jitterMs: tuning.jitterMs ?? JITTER_MS,
-        onState: (error) => report('schedule', error),
+        onState: reports.ran,
       },
       stop,
       abort.signal,

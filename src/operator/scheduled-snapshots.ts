@@ -30,8 +30,8 @@ export interface ScheduleParts extends PruneParts {
   readonly jitterMs: number;
   /** Resolves when the records have been listed. */
   readonly recordsKnown: Promise<void>;
-  /** What the schedule is good for at this moment; undefined: everything. */
-  readonly onState: (error: SnapshotError | undefined) => void;
+  /** What the last run came to. @param ofS3 the copy on disk stands, and only S3 is missing */
+  readonly onState: (error: SnapshotError | undefined, ofS3: boolean) => void;
 }
 
 /** The schedule of the flags: saves, prunes and tells. Resolves when `stop` has fired and a run that was going has ended. */
@@ -77,14 +77,17 @@ export async function runScheduledSnapshots(
         logger.error({ reason: message, why, hint }, 'A copy failed');
       for (const { message } of warnings)
         logger.warn({ reason: message }, 'A snapshot was saved with a reservation');
-      parts.onState(failures[0]);
+      parts.onState(
+        failures[0],
+        created.some(({ location }) => location.store === 'local'),
+      );
     },
     onFailed(error) {
       logger.error(
         { reason: error.message, why: error.why, hint: error.hint },
         'A scheduled snapshot failed',
       );
-      parts.onState(error);
+      parts.onState(error, false);
     },
     onPruneFailed: ({ message, why, hint }) =>
       logger.error({ reason: message, why, hint }, 'Old snapshots could not be deleted'),
