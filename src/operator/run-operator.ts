@@ -34,7 +34,7 @@ import type { OperatorTuning } from './tuning.ts';
 
 /** Records that are added to, or deleted with their data, at a time. */
 const RECORD_WORKERS = 8;
-/** Files come in bursts: a name, a sidecar, a rename. */
+/** Files and records come in bursts: a name, a sidecar, a rename. */
 const FOLDER_SETTLES_MS = 100;
 /** The nodes of a cluster save within seconds of each other; one listing serves them all. */
 const UPLOADS_SETTLE_MS = 5_000;

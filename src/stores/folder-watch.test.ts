@@ -30,10 +30,11 @@ async function start() {
       },
       onState: (error) => states.push(error),
       signal: stop.signal,
-      open() {
+      open(_dir, onEvent) {
         if (kernel.refusal !== undefined) throw kernel.refusal;
         const watcher = Object.assign(new EventEmitter(), { close: () => undefined });
         opened.push(watcher);
+        watcher.on('event', onEvent);
         return watcher;
       },
     });
@@ -45,6 +46,7 @@ async function start() {
   });
   return {
     dir,
+    timers,
     states,
     opened,
     kernel,
@@ -107,3 +109,37 @@ it('a folder that is removed and made again is watched again', async () => {
   await mkdir(folder.dir);
   await folder.until(() => folder.opened.length > 1);
 });
+
+it('a file that grows is spoken of once, when it is left alone; another one meanwhile at its own time', async () => {
+  const folder = await start();
+  folder.begin();
+  await folder.until(() => folder.opened.length > 0);
+  const [watcher] = folder.opened;
+  const before = folder.changes();
+  for (let at = 0; at < 20; at += 1) {
+    watcher?.emit('event', 'grows');
+    await folder.timers.advance(100);
+  }
+  expect(folder.changes()).toBe(before);
+  watcher?.emit('event', 'whole');
+  watcher?.emit('event', 'grows');
+  await folder.timers.advance(100);
+  watcher?.emit('event', 'grows');
+  await folder.timers.advance(100);
+  expect(folder.changes()).toBe(before + 1);
+  await folder.timers.advance(100);
+  expect(folder.changes()).toBe(before + 2);
+});
+
+it.each(['.etcd-snapshot-n1-1.tmp', 'snapshot.part'])(
+  '%s is unfinished, and changes nothing',
+  async (name) => {
+    const folder = await start();
+    folder.begin();
+    await folder.until(() => folder.opened.length > 0);
+    const before = folder.changes();
+    folder.opened[0]?.emit('event', name);
+    await folder.timers.advance(1_000);
+    expect(folder.changes()).toBe(before);
+  },
+);

@@ -12,6 +12,9 @@ interface Watcher {
   close(): void;
 }
 
+/** Whoever writes a file pauses for less. */
+const QUIET_MS = 200;
+
 export interface FolderWatchOptions {
   readonly timers: Timers;
   readonly onChange: () => void;
@@ -19,12 +22,13 @@ export interface FolderWatchOptions {
   readonly onState: (error: SnapshotError | undefined) => void;
   readonly signal: AbortSignal;
   /** `fs.watch`, unless given. */
-  readonly open?: (dir: string, onChange: () => void) => Watcher;
+  readonly open?: (dir: string, onEvent: (name: string | null) => void) => Watcher;
 }
 
 /**
- * Calls `onChange` whenever something happens in the snapshot folder or to the metadata beside it, or when one of the two
- * becomes another folder; resolves when `signal` fires. A hint and no more: events may be lost or doubled, as on network
+ * Calls `onChange` when something has happened in the snapshot folder or to the metadata beside it, and that file is left
+ * alone since: one that is still being written says nothing true of itself. Likewise when one of the two becomes another
+ * folder. Hidden and unfinished files are nobody's snapshots, and change nothing. Resolves when `signal` fires. A hint and no more: events may be lost or doubled, as on network
  * file systems, where a regular look has to do. The same holds while the kernel refuses to watch, which is tried again.
  */
 export async function watchSnapshotFolder(dir: string, options: FolderWatchOptions): Promise<void> {
@@ -77,9 +81,27 @@ async function watchFolder(
   }
 }
 
-function begin(dir: string, id: string, { onChange, open = watch }: FolderWatchOptions): Watched {
-  const watcher = open(dir, onChange);
-  const watched: Watched = { id, close: () => watcher.close(), broken: false };
+function begin(dir: string, id: string, options: FolderWatchOptions): Watched {
+  const { timers, onChange, open = (path, onEvent) => watch(path, (_kind, name) => onEvent(name)) } = options;
+  const quiet = new Map<string, Disposable>();
+  const watcher = open(dir, (file) => {
+    const name = file ?? '';
+    if (name.startsWith('.') || name.endsWith('.part')) return;
+    quiet.get(name)?.[Symbol.dispose]();
+    const timer = timers.after(QUIET_MS, () => {
+      quiet.delete(name);
+      onChange();
+    });
+    quiet.set(name, timer);
+  });
+  const watched: Watched = {
+    id,
+    close() {
+      watcher.close();
+      for (const timer of quiet.values()) timer[Symbol.dispose]();
+    },
+    broken: false,
+  };
   watcher.on('error', () => {
     watched.broken = true;
   });
