@@ -140,6 +140,18 @@ describe('the settings of S3 in a Secret', () => {
     expect(stateOf(live.view())).toBe('ready');
   });
 
+  it('are used from a Secret of another type too, with a note', () => {
+    const { live, notes } = start();
+    live.secret({ ...secret({}), type: 'Opaque' });
+    expect(stateOf(live.view())).toBe('ready');
+    expect(notes).toEqual([
+      expect.stringMatching(/is of type Opaque, not etcd\.k3s\.cattle\.io\/s3-config-secret/),
+    ]);
+    notes.length = 0;
+    live.secret({ ...secret({}), type: 'etcd.k3s.cattle.io/s3-config-secret' });
+    expect(notes).toEqual([]);
+  });
+
   it('give the retention, unless a flag does', () => {
     const byDefault = start();
     byDefault.live.secret(secret({}));

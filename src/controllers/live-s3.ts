@@ -2,6 +2,7 @@ import {
   CA_NAME_KEY,
   type ConfigMapContent,
   parseS3Secret,
+  SECRET_TYPE,
   type SecretContent,
   unusableSecret,
 } from '../config/s3-secret.ts';
@@ -160,7 +161,7 @@ function unreadableBundles(name: string, error: SnapshotError): SnapshotError {
 function noSecret(name: string): SnapshotError {
   return new SnapshotError('not-found', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
     why: 'there is no such Secret',
-    hint: 'Make it (type etcd.k3s.cattle.io/s3-config-secret); it is taken up at once.',
+    hint: `Make it (type ${SECRET_TYPE}); it is taken up at once.`,
     retryable: true,
   });
 }

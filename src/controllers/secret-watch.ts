@@ -17,6 +17,7 @@ export interface SecretWatchOptions {
 
 interface RawObject {
   readonly metadata: { readonly name: string; readonly resourceVersion?: string; readonly uid?: string };
+  readonly type?: string;
   readonly data?: Readonly<Record<string, string>>;
   readonly binaryData?: Readonly<Record<string, string>>;
 }
@@ -91,7 +92,8 @@ async function watchOne(
 }
 
 function toSecret(raw: RawObject): SecretContent {
-  return { name: raw.metadata.name, data: raw.data ?? {} };
+  const type = raw.type === undefined ? {} : { type: raw.type };
+  return { name: raw.metadata.name, ...type, data: raw.data ?? {} };
 }
 
 function toConfigMap(raw: RawObject): ConfigMapContent {

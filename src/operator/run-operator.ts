@@ -22,7 +22,7 @@ import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { createPartStates, notYet, overtime, tellOnce } from './conditions.ts';
+import { createPartStates, giveUp, notYet, tellOnce } from './conditions.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
@@ -223,6 +223,7 @@ export async function runOperator(
     timers,
     random,
   });
+  let led: { leading: boolean; holder: string | undefined } = { leading: false, holder: undefined };
   const leadership = takePartInElection({
     client,
     nodeName,
@@ -236,7 +237,9 @@ export async function runOperator(
     },
     onState({ leading, holder, error }) {
       metrics.leading(leading);
-      logger.info({ leading, holder }, 'Leadership of S3');
+      if (leading !== led.leading || holder !== led.holder)
+        logger.info({ leading, holder }, 'Leadership of S3');
+      led = { leading, holder };
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
@@ -247,7 +250,8 @@ export async function runOperator(
     'abort',
     () => {
       logger.info({ graceSeconds: settings.gracePeriodMs / 1000 }, 'Ending: a running snapshot may finish');
-      stack.use(timers.after(settings.gracePeriodMs, () => abort.abort(overtime())));
+      readiness.set('process', { ready: false, reason: 'is told to end' });
+      stack.use(timers.after(settings.gracePeriodMs, () => giveUp(abort, logger)));
     },
     { once: true },
   );

@@ -288,6 +288,7 @@ describe('SIGTERM in mid-snapshot', () => {
     await until(draft);
     const done = await operator.metric('save_duration_seconds_count', { status: 'success' });
     expect(await operator.stop()).toBe(0);
+    expect(await operator.log()).toContain('the grace period is over');
     const files = await readdir(operator.dir);
     expect(files.filter((name) => !/^cut-aborted-\d+$/.test(name))).toEqual([]);
     expect(files).toHaveLength(done);
