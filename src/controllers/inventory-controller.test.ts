@@ -5,9 +5,11 @@ import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 import { createInventoryController } from './inventory-controller.ts';
 
 /** Settings of S3 whose looks end when they are told to; nothing else is looked at. */
-function start({ leads = true } = {}) {
+function start({ leads = true, intervalMs = 600_000 } = {}) {
   const probed: S3Ready[] = [];
   let probeError: SnapshotError | undefined;
+  const asked: number[] = [];
+  let etcdError: SnapshotError | undefined;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -29,14 +31,17 @@ function start({ leads = true } = {}) {
       probed.push(asked);
       if (probeError !== undefined) throw probeError;
     },
-    etcd: async () => {},
+    etcd: async () => {
+      asked.push(timers.monotonic());
+      if (etcdError !== undefined) throw etcdError;
+    },
     departed: async () => {},
     leftovers: async () => {},
     leading: () => (leads ? new AbortController().signal : undefined),
     annotate: async () => {},
     observe: () => {},
     onOutcome: (_, error) => outcomes.push(error?.message),
-    intervalMs: 600_000,
+    intervalMs,
     timers,
     random: () => 0.5,
   });
@@ -47,6 +52,11 @@ function start({ leads = true } = {}) {
     probed,
     outcomes,
     controller,
+    /** Times at which etcd was looked at. */
+    asked,
+    failEtcd(error: SnapshotError | undefined) {
+      etcdError = error;
+    },
     failProbes(error: SnapshotError | undefined) {
       probeError = error;
     },
@@ -116,4 +126,14 @@ it('one that does not lead asks S3 once, until it answers, and says nothing of w
   await scene.timers.advance(0);
   expect(scene.probed).toHaveLength(asked + 2);
   expect(scene.looked).toEqual([]);
+});
+
+it('looks again after the interval, also when only a change could cure what failed: nobody may tell of it', async () => {
+  await using scene = start({ intervalMs: 10_000 });
+  scene.controller.look('etcd');
+  await scene.timers.advance(29_999);
+  expect(scene.asked).toEqual([0, 10_000, 20_000]);
+  scene.failEtcd(new SnapshotError('usage', 'hopeless'));
+  await scene.timers.advance(20_001);
+  expect(scene.asked.slice(3)).toEqual([30_000, 40_000, 50_000]);
 });
