@@ -269,6 +269,7 @@ const borders: readonly Border[] = [
       'app',
       'recovery',
       'operator/run-operator',
+      'operator/uninstall',
       'errors',
       'logger',
       'restore/*',

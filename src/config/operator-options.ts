@@ -47,4 +47,8 @@ export const operatorOptions: readonly Option[] = [
     default: '1m0s',
     help: 'How long a running snapshot may take to finish when the operator is told to end',
   }),
+  own('uninstall', 'uninstall', {
+    type: 'boolean',
+    help: 'Instead of running, take our finalizers off all records and end; all data and records stay',
+  }),
 ];

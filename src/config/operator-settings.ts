@@ -17,6 +17,8 @@ export interface OperatorSettings {
   readonly listen: { readonly host: string; readonly port: number };
   /** Milliseconds that a running snapshot has to finish when the operator is told to end. */
   readonly gracePeriodMs: number;
+  /** Only to take our finalizers off all records, for when the operator is to go. */
+  readonly uninstall: boolean;
 }
 
 /** As k3s has it. */
@@ -44,6 +46,7 @@ export function operatorSettings(given: Given, problems: Problem[]): OperatorSet
     clusterName: given.clusterName,
     listen: addressOf(given.listenAddress ?? DEFAULTS.listen, problems),
     gracePeriodMs: parseDuration(given.gracePeriod ?? '') ?? DEFAULTS.gracePeriodMs,
+    uninstall: parseBoolean(given.uninstall ?? 'false') === true,
   };
 }
 

@@ -87,6 +87,7 @@ export type OptionKey =
   | 'clusterInit'
   | 'manifests'
   | 'printCommands'
+  | 'uninstall'
   | 'output'
   | 'dryRun'
   | 'allNodes'

@@ -8,11 +8,15 @@ import type { S3Settings } from './types.ts';
 
 /** Of the Secret alone: the name of a ConfigMap beside it that holds CA bundles. */
 export const CA_NAME_KEY = 'etcd-s3-endpoint-ca-name';
+/** By which people find it. */
+export const SECRET_TYPE = 'etcd.k3s.cattle.io/s3-config-secret';
 const CA_KEY = 'etcd-s3-endpoint-ca';
 
 /** A Secret of kube-system as the API server gives it: values in base64. */
 export interface SecretContent {
   readonly name: string;
+  /** As the API server says; undefined: not known. */
+  readonly type?: string;
   readonly data: Readonly<Record<string, string>>;
 }
 
@@ -43,7 +47,7 @@ const byKey: Wording = {
 
 /**
  * The settings in a Secret `etcd.k3s.cattle.io/s3-config-secret`. Its keys are the flags that `k3s server` knows; a key that
- * is empty counts as missing, and blanks around a value are cut. The type of the Secret does not matter, as in k3s.
+ * is empty counts as missing, and blanks around a value are cut. Another type of Secret does no harm, as in k3s, and is noted.
  * @param caConfigMap what `caConfigMapName` names; undefined: there is none
  */
 export function parseS3Secret(
@@ -53,6 +57,10 @@ export function parseS3Secret(
   const problems: Problem[] = [];
   const notes: Problem[] = [];
   const given: Given = {};
+  if (secret.type !== undefined && secret.type !== SECRET_TYPE) {
+    const what = `Secret kube-system/${secret.name} is of type ${secret.type}, not ${SECRET_TYPE}`;
+    notes.push({ what, cure: 'make it anew with that type, or leave it: it is used all the same' });
+  }
   let caConfigMapName: string | undefined;
   for (const [key, encoded] of Object.entries(secret.data)) {
     const value = Buffer.from(encoded, 'base64').toString('utf8').trim();

@@ -5,7 +5,11 @@ import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 import { createInventoryController } from './inventory-controller.ts';
 
 /** Settings of S3 whose looks end when they are told to; nothing else is looked at. */
-function start() {
+function start({ leads = true, intervalMs = 600_000 } = {}) {
+  const probed: S3Ready[] = [];
+  let probeError: SnapshotError | undefined;
+  const asked: number[] = [];
+  let etcdError: SnapshotError | undefined;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -23,14 +27,21 @@ function start() {
       return promise;
     },
     s3View: () => view,
-    etcd: async () => {},
+    s3Probe: async (asked) => {
+      probed.push(asked);
+      if (probeError !== undefined) throw probeError;
+    },
+    etcd: async () => {
+      asked.push(timers.monotonic());
+      if (etcdError !== undefined) throw etcdError;
+    },
     departed: async () => {},
     leftovers: async () => {},
-    leading: () => new AbortController().signal,
+    leading: () => (leads ? new AbortController().signal : undefined),
     annotate: async () => {},
     observe: () => {},
     onOutcome: (_, error) => outcomes.push(error?.message),
-    intervalMs: 600_000,
+    intervalMs,
     timers,
     random: () => 0.5,
   });
@@ -38,7 +49,17 @@ function start() {
   return {
     timers,
     looked,
+    probed,
     outcomes,
+    controller,
+    /** Times at which etcd was looked at. */
+    asked,
+    failEtcd(error: SnapshotError | undefined) {
+      etcdError = error;
+    },
+    failProbes(error: SnapshotError | undefined) {
+      probeError = error;
+    },
     /** Puts other settings in force, as the operator does. */
     change(retention: number) {
       const before = over;
@@ -83,3 +104,36 @@ it.each([undefined, new SnapshotError('forbidden', 'refused with the old key')])
     expect(scene.outcomes).toEqual(['refused with the new key']);
   },
 );
+
+it('one that does not lead asks S3 once, until it answers, and says nothing of what it has not asked', async () => {
+  await using scene = start({ leads: false });
+  scene.failProbes(new SnapshotError('not-found', 'no such bucket', { retryable: true }));
+  scene.change(1);
+  await scene.timers.advance(0);
+  expect(scene.outcomes).toEqual(['no such bucket']);
+  scene.failProbes(undefined);
+  await scene.timers.advance(600_000);
+  expect(scene.outcomes.at(-1)).toBeUndefined();
+  const asked = scene.probed.length;
+  await scene.timers.advance(3 * 600_000);
+  expect(scene.probed).toHaveLength(asked);
+  expect(scene.outcomes.filter((outcome) => outcome === undefined)).toHaveLength(1);
+
+  scene.controller.doubtS3();
+  await scene.timers.advance(5_000);
+  expect(scene.probed).toHaveLength(asked + 1);
+  scene.change(2);
+  await scene.timers.advance(0);
+  expect(scene.probed).toHaveLength(asked + 2);
+  expect(scene.looked).toEqual([]);
+});
+
+it('looks again after the interval, also when only a change could cure what failed: nobody may tell of it', async () => {
+  await using scene = start({ intervalMs: 10_000 });
+  scene.controller.look('etcd');
+  await scene.timers.advance(29_999);
+  expect(scene.asked).toEqual([0, 10_000, 20_000]);
+  scene.failEtcd(new SnapshotError('usage', 'hopeless'));
+  await scene.timers.advance(20_001);
+  expect(scene.asked.slice(3)).toEqual([30_000, 40_000, 50_000]);
+});

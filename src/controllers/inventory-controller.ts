@@ -10,12 +10,17 @@ import { type Controller, createController } from './controller.ts';
  */
 export type Look = 'local' | 's3' | 'etcd' | 'departed' | 'leftovers';
 
+/** What has just failed is not asked again at once. */
+const DOUBT_MS = 5_000;
+
 export interface InventoryControllerOptions {
   /** @returns whether anything was written */
   readonly local: (signal: AbortSignal) => Promise<boolean>;
   /** @returns whether anything was written or deleted */
   readonly s3: (view: S3Ready, signal: AbortSignal) => Promise<boolean>;
   readonly s3View: () => S3View;
+  /** Asks S3 for something small: for who saves there and does not look there. @throws SnapshotError what it answers */
+  readonly s3Probe: (view: S3Ready, signal: AbortSignal) => Promise<void>;
   readonly etcd: (signal: AbortSignal) => Promise<void>;
   readonly departed: (signal: AbortSignal) => Promise<void>;
   readonly leftovers: (signal: AbortSignal) => Promise<void>;
@@ -37,6 +42,8 @@ export interface InventoryController extends Pick<Controller, 'run' | 'busy'> {
   look(what: Look): void;
   /** Makes it happen after `ms`, unless it is due sooner already. */
   lookAfter(what: Look, ms: number): void;
+  /** S3 has failed somebody: it is asked again, until it answers, also by who does not lead. */
+  doubtS3(): void;
 }
 
 /** Keeps looking: each look again after the interval, and whenever it is asked for. */
@@ -61,23 +68,44 @@ export function createInventoryController(options: InventoryControllerOptions): 
     await options.annotate(store, signal);
     annotated.add(store);
   };
-  const looks: Readonly<Record<Look, (signal: AbortSignal) => Promise<void>>> = {
-    local: async (signal) => annotate('local', await timed('local', () => options.local(signal)), signal),
+  /** The settings with which S3 was last found to answer. */
+  let answeredWith: AbortSignal | undefined;
+  /** Each says whether it has found out how its part fares. */
+  const looks: Readonly<Record<Look, (signal: AbortSignal) => Promise<boolean>>> = {
+    async local(signal) {
+      await annotate('local', await timed('local', () => options.local(signal)), signal);
+      return true;
+    },
     async s3(signal) {
       const leading = options.leading();
       const view = options.s3View();
       // Each node saves to S3, so each has to tell that it cannot; only the leader looks at what is there.
       if (view.state === 'unavailable') throw view.error;
-      if (leading === undefined || view.state === 'off') return;
+      if (view.state === 'off') return false;
+      if (leading === undefined) {
+        if (answeredWith === view.outdated) return false;
+        await options.s3Probe(view, AbortSignal.any([signal, view.outdated]));
+        answeredWith = view.outdated;
+        return true;
+      }
       const both = AbortSignal.any([signal, leading, view.outdated]);
       await annotate('s3', await timed('s3', () => options.s3(view, both)), both);
+      answeredWith = view.outdated;
+      return true;
     },
     async departed(signal) {
       const leading = options.leading();
       if (leading !== undefined) await options.departed(AbortSignal.any([signal, leading]));
+      return leading !== undefined;
     },
-    etcd: (signal) => options.etcd(signal),
-    leftovers: (signal) => options.leftovers(signal),
+    async etcd(signal) {
+      await options.etcd(signal);
+      return true;
+    },
+    async leftovers(signal) {
+      await options.leftovers(signal);
+      return true;
+    },
   };
   const interval = () => options.intervalMs * (0.9 + options.random() / 5);
   const controller = createController({
@@ -91,9 +119,9 @@ export function createInventoryController(options: InventoryControllerOptions): 
       // What was found with settings that have changed meanwhile tells nothing; their change has asked for another look.
       const isOutdated = () => view?.state === 'ready' && view.outdated.aborted;
       try {
-        await looks[look](signal);
+        const found = await looks[look](signal);
         if (isOutdated()) return undefined;
-        options.onOutcome(look, undefined);
+        if (found) options.onOutcome(look, undefined);
       } catch (error) {
         if (signal.aborted || isOutdated()) return undefined;
         if (isSnapshotError(error, 'aborted') && options.leading() === undefined) return undefined;
@@ -108,6 +136,10 @@ export function createInventoryController(options: InventoryControllerOptions): 
   return {
     look: (what) => controller.enqueue(what),
     lookAfter: (what, ms) => controller.enqueueAfter(what, ms),
+    doubtS3() {
+      answeredWith = undefined;
+      controller.enqueueAfter('s3', DOUBT_MS);
+    },
     run: (signal) => controller.run(signal),
     get busy() {
       return controller.busy;

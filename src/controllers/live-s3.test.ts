@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { SecretContent } from '../config/s3-secret.ts';
+import type { ConfigMapContent, SecretContent } from '../config/s3-secret.ts';
 import type { S3Settings, S3Source } from '../config/types.ts';
 import { SnapshotError } from '../errors.ts';
 import type { S3View } from '../reconcilers/ports.ts';
@@ -18,9 +18,14 @@ function secret(values: Record<string, string>): SecretContent {
   return { name: 's3-config', data: Object.fromEntries(data) };
 }
 
+function bundles(text: string): ConfigMapContent {
+  return { name: 'bundles', data: { 'ca.crt': text }, binaryData: {} };
+}
+
 function start(from: S3Source = source, retention?: number) {
   const opened: S3Settings[] = [];
   const views: S3View[] = [];
+  const notes: string[] = [];
   const live = createLiveS3({
     source: from,
     retention,
@@ -32,9 +37,9 @@ function start(from: S3Source = source, retention?: number) {
       >;
     },
     onChange: (view) => views.push(view),
-    onNotes: () => {},
+    onNotes: (told) => notes.push(...told.map(({ message }) => message)),
   });
-  return { live, opened, views };
+  return { live, opened, views, notes };
 }
 
 const stateOf = (view: S3View | undefined) => (view?.state === 'unavailable' ? view.error.code : view?.state);
@@ -90,8 +95,39 @@ describe('the settings of S3 in a Secret', () => {
     expect(live.caConfigMapName()).toBeUndefined();
     live.secret(secret({ 'etcd-s3-endpoint-ca-name': 'bundles' }));
     expect(live.caConfigMapName()).toBe('bundles');
-    live.caConfigMap({ name: 'bundles', data: { 'ca.crt': 'no certificate' }, binaryData: {} });
+    live.caConfigMap('bundles', bundles('no certificate'));
     expect(stateOf(views.at(-1))).toBe('usage');
+  });
+
+  it('open nothing before the first answer about the ConfigMap that they name, be it that there is none', () => {
+    const { live, opened, notes } = start();
+    live.secret(secret({ 'etcd-s3-endpoint-ca-name': 'bundles' }));
+    expect(live.view()).toMatchObject({
+      error: { message: 'ConfigMap kube-system/bundles has not been read yet' },
+    });
+    // What was said of another one says nothing of this one.
+    live.caConfigMap('others', undefined);
+    expect([opened, notes]).toEqual([[], []]);
+    live.caConfigMap('bundles', undefined);
+    expect(stateOf(live.view())).toBe('ready');
+    expect(notes.join()).toContain('bundles, which etcd-s3-endpoint-ca-name names, does not exist');
+  });
+
+  it('say why the ConfigMap cannot be read, and which one may be, but keep what was read of it', () => {
+    const { live } = start();
+    const refused = new SnapshotError('forbidden', 'Cannot list configmaps', { why: 'refused by RBAC' });
+    live.secret(secret({ 'etcd-s3-endpoint-ca-name': 'bundles' }));
+    live.caUnreadable('bundles', refused);
+    expect(live.view()).toMatchObject({
+      error: {
+        code: 'forbidden',
+        why: 'refused by RBAC',
+        hint: expect.stringContaining('etcd-snapshot-s3-ca'),
+      },
+    });
+    live.caConfigMap('bundles', undefined);
+    live.caUnreadable('bundles', refused);
+    expect(stateOf(live.view())).toBe('ready');
   });
 
   it('stay in force while the Secret cannot be read, once they were', () => {
@@ -102,6 +138,18 @@ describe('the settings of S3 in a Secret', () => {
     live.secret(secret({}));
     live.unreadable(away);
     expect(stateOf(live.view())).toBe('ready');
+  });
+
+  it('are used from a Secret of another type too, with a note', () => {
+    const { live, notes } = start();
+    live.secret({ ...secret({}), type: 'Opaque' });
+    expect(stateOf(live.view())).toBe('ready');
+    expect(notes).toEqual([
+      expect.stringMatching(/is of type Opaque, not etcd\.k3s\.cattle\.io\/s3-config-secret/),
+    ]);
+    notes.length = 0;
+    live.secret({ ...secret({}), type: 'etcd.k3s.cattle.io/s3-config-secret' });
+    expect(notes).toEqual([]);
   });
 
   it('give the retention, unless a flag does', () => {

@@ -1,6 +1,8 @@
 import {
+  CA_NAME_KEY,
   type ConfigMapContent,
   parseS3Secret,
+  SECRET_TYPE,
   type SecretContent,
   unusableSecret,
 } from '../config/s3-secret.ts';
@@ -10,6 +12,14 @@ import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 
 /** What settings open. */
 type OpenedS3 = Omit<S3Ready, 'state' | 'retention' | 'outdated'>;
+
+/** What is known of the ConfigMap of that name. */
+interface Bundles {
+  readonly name: string;
+  readonly known: boolean;
+  readonly content?: ConfigMapContent | undefined;
+  readonly error?: SnapshotError;
+}
 
 export interface LiveS3Options {
   readonly source: S3Source;
@@ -29,8 +39,10 @@ export interface LiveS3 {
   view(): S3View;
   /** The Secret as it is now; undefined: there is none. */
   secret(content: SecretContent | undefined): void;
-  /** The ConfigMap with CA bundles that the Secret names. */
-  caConfigMap(content: ConfigMapContent | undefined): void;
+  /** The ConfigMap of that name with CA bundles, as it is now; undefined: there is none. */
+  caConfigMap(name: string, content: ConfigMapContent | undefined): void;
+  /** The ConfigMap of that name cannot be watched, and what it says is not known. */
+  caUnreadable(name: string, error: SnapshotError): void;
   /** The Secret cannot be watched, and what it says is not known. */
   unreadable(error: SnapshotError): void;
   /** The ConfigMap to watch, by the Secret as it is now. */
@@ -40,7 +52,7 @@ export interface LiveS3 {
 export function createLiveS3(options: LiveS3Options): LiveS3 {
   const { source, defaultRetention } = options;
   let secret: SecretContent | undefined;
-  let configMap: ConfigMapContent | undefined;
+  let bundles: Bundles | undefined;
   let opened: { readonly from: string; readonly s3: OpenedS3; readonly over: AbortController } | undefined;
 
   const close = () => {
@@ -50,7 +62,7 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
   const ready = (settings: S3Settings, retention: number | undefined): S3View => {
     try {
       // Compared by what they were read from: two keys that are hidden from dumps would compare as equal.
-      const from = JSON.stringify([secret?.data, configMap?.data, configMap?.binaryData]);
+      const from = JSON.stringify([secret?.data, bundles?.content?.data, bundles?.content?.binaryData]);
       if (opened?.from !== from) {
         close();
         opened = { from, s3: options.open(settings), over: new AbortController() };
@@ -67,10 +79,7 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
     if (source.kind === 'settings') return ready(source.settings, undefined);
     return {
       state: 'unavailable',
-      error: new SnapshotError('unavailable', `Secret kube-system/${source.name} has not been read yet`, {
-        hint: 'Wait for the API server.',
-        retryable: true,
-      }),
+      error: notRead(`Secret kube-system/${source.name}`),
     };
   };
   let view = initial();
@@ -81,13 +90,22 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
     if (to.state !== 'ready') close();
     options.onChange(view, before);
   };
+  const caConfigMapName = () =>
+    secret === undefined ? undefined : parseS3Secret(secret, undefined).caConfigMapName;
   const evaluate = () => {
     if (source.kind !== 'secret') return;
     if (secret === undefined) {
       change({ state: 'unavailable', error: noSecret(source.name) });
       return;
     }
-    const parsed = parseS3Secret(secret, configMap);
+    const name = caConfigMapName();
+    const named = bundles?.name === name ? bundles : undefined;
+    // Before its bundles are known a client would be refused for a certificate that is in order.
+    if (name !== undefined && named?.known !== true) {
+      change({ state: 'unavailable', error: named?.error ?? notRead(`ConfigMap kube-system/${name}`) });
+      return;
+    }
+    const parsed = parseS3Secret(secret, named?.content);
     options.onNotes(
       parsed.notes.map(({ what, cure }) => new SnapshotError('usage', what, { hint: `${cure}.` })),
     );
@@ -103,23 +121,47 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
       secret = content;
       evaluate();
     },
-    caConfigMap(content) {
-      configMap = content;
+    caConfigMap(name, content) {
+      bundles = { name, known: true, content };
+      evaluate();
+    },
+    caUnreadable(name, error) {
+      if (bundles?.name === name && bundles.known) return;
+      bundles = { name, known: false, error: unreadableBundles(name, error) };
       evaluate();
     },
     unreadable(error) {
       // What was read once stays in force while the API server is away.
       if (view.state !== 'ready') change({ state: 'unavailable', error });
     },
-    caConfigMapName: () =>
-      secret === undefined ? undefined : parseS3Secret(secret, undefined).caConfigMapName,
+    caConfigMapName,
   };
+}
+
+function notRead(what: string): SnapshotError {
+  return new SnapshotError('unavailable', `${what} has not been read yet`, {
+    hint: 'Wait for the API server.',
+    retryable: true,
+  });
+}
+
+function unreadableBundles(name: string, error: SnapshotError): SnapshotError {
+  const what = `ConfigMap kube-system/${name}, which ${CA_NAME_KEY} names, cannot be read`;
+  return new SnapshotError(error.code, what, {
+    why: error.why ?? error.message,
+    hint:
+      error.code === 'forbidden'
+        ? 'Call it etcd-snapshot-s3-ca, the one that deploy/rbac.yaml allows, or add its name there.'
+        : (error.hint ?? 'Wait for the API server.'),
+    retryable: error.retryable,
+    cause: error,
+  });
 }
 
 function noSecret(name: string): SnapshotError {
   return new SnapshotError('not-found', `The settings of S3 cannot be read from Secret kube-system/${name}`, {
     why: 'there is no such Secret',
-    hint: 'Make it (type etcd.k3s.cattle.io/s3-config-secret); it is taken up at once.',
+    hint: `Make it (type ${SECRET_TYPE}); it is taken up at once.`,
     retryable: true,
   });
 }

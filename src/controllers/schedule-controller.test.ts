@@ -20,7 +20,13 @@ interface Started {
   readonly signal: AbortSignal;
 }
 
-function run(schedule = hourly, { jitterMs = 0, random = 0.5 } = {}) {
+interface Circumstances {
+  readonly jitterMs?: number;
+  readonly random?: number;
+  readonly lastRun?: Date;
+}
+
+function run(schedule = hourly, { jitterMs = 0, random = 0.5, lastRun }: Circumstances = {}) {
   const timers = fakeTimers(start);
   const stop = new AbortController();
   const abort = new AbortController();
@@ -30,6 +36,7 @@ function run(schedule = hourly, { jitterMs = 0, random = 0.5 } = {}) {
   const done = runSchedule(
     {
       schedule,
+      lastRun,
       jitterMs,
       timers,
       random: () => random,
@@ -63,6 +70,21 @@ describe('runSchedule', () => {
     expect(it.times()).toEqual(['01:00:00', '02:00:00']);
     expect(it.next.at(0)?.toISOString()).toBe('2026-03-01T01:00:00.000Z');
     expect(it.next.at(-1)?.toISOString()).toBe('2026-03-01T03:00:00.000Z');
+  });
+
+  it('takes what was missed while no operator ran once, and then goes on as usual', async () => {
+    const it = run(hourly, { lastRun: new Date('2026-02-28T10:00:03Z') });
+    await it.timers.advance(0);
+    expect(it.times()).toEqual(['00:30:00']);
+    it.started[0]?.end();
+    await it.timers.advance(HOUR);
+    expect(it.times()).toEqual(['00:30:00', '01:00:00']);
+  });
+
+  it('does not run again what an earlier process has run', async () => {
+    const it = run(hourly, { lastRun: new Date('2026-03-01T00:00:03Z') });
+    await it.timers.advance(29 * 60_000);
+    expect(it.times()).toEqual([]);
   });
 
   it('puts a run off by its share of the jitter', async () => {

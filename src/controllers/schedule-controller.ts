@@ -5,6 +5,8 @@ import { pause, rest, type Timers } from '../timers.ts';
 
 export interface ScheduleControllerOptions {
   readonly schedule: Schedule;
+  /** When it last ran in an earlier process, as far as that is known: what fell due since then is run once. */
+  readonly lastRun: Date | undefined;
   /** Runs are put off by a random time up to this, so that the nodes of a cluster do not all begin at once. */
   readonly jitterMs: number;
   readonly timers: Timers;
@@ -24,7 +26,7 @@ const LOOK_EVERY_MS = 30_000;
 
 /**
  * Runs the schedule until `stop` fires; resolves when a run that was going then has ended too. A time that passed while
- * the machine slept, or over which its clock was put forward, is run once; one that comes again, because the clock was put
+ * the machine slept or no operator ran, or over which its clock was put forward, is run once; one that comes again, because the clock was put
  * back, is run again only when it is due anew.
  * @param stop no new run begins @param abort a run that is going ends
  */
@@ -35,7 +37,7 @@ export async function runSchedule(
 ): Promise<void> {
   const { schedule, timers } = options;
   const startedAt = timers.now();
-  let settled: Date | undefined;
+  let settled = options.lastRun;
   let told: Date | undefined;
   let run: Run | undefined;
   while (!stop.aborted) {

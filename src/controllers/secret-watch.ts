@@ -17,6 +17,7 @@ export interface SecretWatchOptions {
 
 interface RawObject {
   readonly metadata: { readonly name: string; readonly resourceVersion?: string; readonly uid?: string };
+  readonly type?: string;
   readonly data?: Readonly<Record<string, string>>;
   readonly binaryData?: Readonly<Record<string, string>>;
 }
@@ -36,12 +37,11 @@ export async function watchS3Secret(options: SecretWatchOptions): Promise<void> 
     if (name === bundle?.name) return;
     bundle?.over.abort();
     bundle = undefined;
-    live.caConfigMap(undefined);
     if (name === undefined) return;
     const over = new AbortController();
     const done = watchOne(options, 'configmaps', name, AbortSignal.any([signal, over.signal]), {
-      onObject: (raw) => live.caConfigMap(raw === undefined ? undefined : toConfigMap(raw)),
-      onError: () => undefined,
+      onObject: (raw) => live.caConfigMap(name, raw === undefined ? undefined : toConfigMap(raw)),
+      onError: (error) => live.caUnreadable(name, error),
     });
     bundle = { name, over, done };
   };
@@ -92,7 +92,8 @@ async function watchOne(
 }
 
 function toSecret(raw: RawObject): SecretContent {
-  return { name: raw.metadata.name, data: raw.data ?? {} };
+  const type = raw.type === undefined ? {} : { type: raw.type };
+  return { name: raw.metadata.name, ...type, data: raw.data ?? {} };
 }
 
 function toConfigMap(raw: RawObject): ConfigMapContent {

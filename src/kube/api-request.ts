@@ -14,6 +14,8 @@ export interface KubeRequest {
   readonly signal: AbortSignal;
   /** Longest time for the whole call, authentication included. */
   readonly timeoutMs?: number;
+  /** Goes over a connection of its own, which no slow call holds up. For few and small calls. */
+  readonly urgent?: boolean;
 }
 
 /** A streaming GET of a collection. `watch` itself need not be in the query. */

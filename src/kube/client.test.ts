@@ -122,6 +122,20 @@ describe('connect', () => {
     expect(sockets.size).toBeLessThanOrEqual(4);
   });
 
+  it('lets an urgent call through while all connections wait for slow answers', async () => {
+    const held: ServerResponse[] = [];
+    answer = (response) => void held.push(response);
+    await using client = await connect(await kubeconfig());
+    const slow = Array.from({ length: 16 }, () => client.request({ method: 'GET', path, signal: never }));
+    while (held.length < 4) await new Promise(setImmediate);
+    answer = (response) => response.end('{"urgent":true}');
+    expect(await client.request({ method: 'GET', path, signal: never, urgent: true })).toEqual({
+      urgent: true,
+    });
+    for (const response of held) response.end('{}');
+    await Promise.all(slow);
+  });
+
   it('keeps the path of a server behind a prefix', async () => {
     await using client = await connect(await kubeconfig({ cluster: { server: `${url}/k8s/c-1/` } }));
     await client.request({ method: 'GET', path, signal: never });

@@ -101,7 +101,8 @@ export async function connect(
       const deadline = AbortSignal.timeout(timeoutMs);
       const signal = AbortSignal.any([request.signal, deadline]);
       const call = async () => {
-        const { statusCode, body } = await exchange(request, signal, 'calls');
+        const pool = request.urgent === true ? 'urgent' : 'calls';
+        const { statusCode, body } = await exchange(request, signal, pool);
         return { statusCode, text: await body.text() };
       };
       try {
@@ -132,7 +133,9 @@ export async function connect(
     },
     async [Symbol.asyncDispose]() {
       const open = current === undefined ? retired : [...retired, current.pools];
-      await Promise.all(open.flatMap(({ calls, watches }) => [calls.destroy(), watches.destroy()]));
+      await Promise.all(
+        open.flatMap((pools) => Object.values(pools)).map((pool: Dispatcher) => pool.destroy()),
+      );
     },
   };
 }

@@ -15,6 +15,8 @@ export interface Pools {
   readonly calls: Dispatcher;
   /** Each watch keeps a connection for itself, for minutes: as many as there are watches. */
   readonly watches: Dispatcher;
+  /** For what has a deadline and must not queue behind slow calls. */
+  readonly urgent: Dispatcher;
 }
 
 /**
@@ -22,7 +24,11 @@ export interface Pools {
  * @param proxyUrl the kubeconfig's own `proxy-url`; the proxy environment is never followed
  */
 export function openPools(tls: TlsMaterial, proxyUrl: string | undefined): Pools {
-  return { calls: openPool(tls, proxyUrl, CALLS_AT_ONCE), watches: openPool(tls, proxyUrl, null) };
+  return {
+    calls: openPool(tls, proxyUrl, CALLS_AT_ONCE),
+    watches: openPool(tls, proxyUrl, null),
+    urgent: openPool(tls, proxyUrl, 1),
+  };
 }
 
 function openPool(tls: TlsMaterial, proxyUrl: string | undefined, connections: number | null): Dispatcher {

@@ -40,12 +40,12 @@ export function createLeaseApi(
   const write = (method: 'POST' | 'PUT', to: string, body: LeaseObject) => {
     const query = { fieldManager: FIELD_MANAGER };
     const { signal } = new AbortController();
-    return client.request<LeaseObject>({ method, path: to, query, body, timeoutMs, signal });
+    return client.request<LeaseObject>({ method, path: to, query, body, timeoutMs, signal, urgent: true });
   };
   return {
     async get(signal) {
       try {
-        return await client.request<LeaseObject>({ method: 'GET', path, timeoutMs, signal });
+        return await client.request<LeaseObject>({ method: 'GET', path, timeoutMs, signal, urgent: true });
       } catch (error) {
         if (isObjectMissing(error)) return undefined;
         throw error;

@@ -16,6 +16,8 @@ export interface KubeRecorderOptions {
   /** The node that this process runs for. */
   readonly nodeName: string;
   readonly clock?: Clock;
+  /** UID of kube-system, from where it is remembered; asked for each time unless given. @throws SnapshotError */
+  readonly clusterId?: (signal: AbortSignal) => Promise<string | undefined>;
   /** Told what did not work and does not fail the call: missing facts, events that were not taken. */
   readonly onWarning?: (warning: Error) => void;
 }
@@ -23,6 +25,7 @@ export interface KubeRecorderOptions {
 /** Publishes snapshots as ETCDSnapshotFile, the way k3s does; see `toSnapshotFile` for what is written. */
 export function createKubeRecorder(client: KubeClient, options: KubeRecorderOptions): SnapshotRecorder {
   const { program, nodeName, clock = { now: () => new Date() }, onWarning = () => {} } = options;
+  const askedFor = options.clusterId ?? ((signal: AbortSignal) => clusterIdOf(client, signal));
   const files = createSnapshotFilesApi(client);
 
   const attempt = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> => {
@@ -37,7 +40,7 @@ export function createKubeRecorder(client: KubeClient, options: KubeRecorderOpti
   return {
     async facts(signal) {
       const [clusterId, metadata] = await Promise.all([
-        attempt(clusterIdOf(client, signal), signal),
+        attempt(askedFor(signal), signal),
         attempt(extraMetadata(client, program, signal), signal),
       ]);
       const facts: SnapshotFacts = {

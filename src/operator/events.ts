@@ -10,7 +10,7 @@ import type { Timers } from '../timers.ts';
 
 export interface OperatorEvents extends RecordEvents {
   /** Says on the Secret of the S3 settings, if there is one, what is wrong or odd about it. */
-  tellOfSecret(error: SnapshotError): void;
+  readonly tellOfSecret: (error: SnapshotError) => void;
   /** Writes what waits to be written, until the signal fires. */
   flush(signal: AbortSignal): Promise<void>;
 }

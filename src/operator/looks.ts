@@ -1,9 +1,10 @@
 import type { InventoryControllerOptions } from '../controllers/inventory-controller.ts';
 import type { LocalPlace } from '../crds/claim.ts';
 import { S3_NODE } from '../crds/etcd-snapshot-file.ts';
-import { SnapshotError } from '../errors.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
 import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import type { Logger } from '../logger.ts';
+import { reasonOf } from '../ops/readiness.ts';
 import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
 import { createInventory } from '../reconcilers/inventory.ts';
 import { createLocalInventory } from '../reconcilers/local-inventory.ts';
@@ -60,7 +61,7 @@ export function createLooks(parts: LooksParts): Looks {
     place,
     records: parts.records,
     inventory: inventoryOf('local'),
-    legacyMetadata: (signal) => facts.legacyMetadata(signal),
+    legacyMetadata: optionalMetadata(parts),
     onSnapshots: (count) => parts.onSnapshots('local', count),
   });
   const s3 = createS3Inventory({
@@ -104,5 +105,26 @@ export function createLooks(parts: LooksParts): Looks {
       if (await facts.annotateNode(nodeName, store, timers.now(), signal)) return;
       logger.debug({ node: nodeName }, 'There is no such Node to annotate');
     },
+  };
+}
+
+/** What k3s once noted is good to have; a user who must not read it is no reason to leave files without records. */
+export function optionalMetadata({
+  facts,
+  logger,
+}: {
+  readonly facts: Pick<ClusterFacts, 'legacyMetadata'>;
+  readonly logger: Pick<Logger, 'warn'>;
+}): ClusterFacts['legacyMetadata'] {
+  let told = false;
+  return async (signal) => {
+    try {
+      return await facts.legacyMetadata(signal);
+    } catch (error) {
+      if (!isSnapshotError(error, 'forbidden')) throw error;
+      if (!told) logger.warn({ reason: reasonOf(error) }, 'Metadata that k3s once noted are left out');
+      told = true;
+      return new Map();
+    }
   };
 }

@@ -1,5 +1,7 @@
 import type { Program } from '../crds/etcd-snapshot-file.ts';
+import { asError } from '../errors.ts';
 import type { KubeClient } from '../kube/client.ts';
+import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import { createKubeRecorder } from '../kube/snapshot-recorder.ts';
 import type { Logger } from '../logger.ts';
 import type { RecordWriter } from '../reconcilers/ports.ts';
@@ -11,6 +13,8 @@ export interface OperatorRecorderParts {
   readonly nodeName: string;
   readonly writer: RecordWriter;
   readonly folder: SnapshotFolder;
+  /** Remembers the cluster's id: what is uploaded while the API server is away must carry it too. */
+  readonly facts: Pick<ClusterFacts, 'clusterId'>;
   readonly logger: Logger;
 }
 
@@ -19,10 +23,11 @@ export interface OperatorRecorderParts {
  * while the upload still ran: what is not there any more gets no record.
  */
 export function createOperatorRecorder(parts: OperatorRecorderParts): SnapshotRecorder {
-  const { client, program, nodeName, writer, folder, logger } = parts;
+  const { client, program, nodeName, writer, folder, facts, logger } = parts;
   const onWarning = (warning: Error) =>
     logger.warn({ reason: warning.message }, 'The cluster does not tell all of a snapshot');
-  const kube = createKubeRecorder(client, { program, nodeName, onWarning });
+  const { clusterId } = facts;
+  const kube = createKubeRecorder(client, { program, nodeName, clusterId, onWarning });
   return {
     facts: (signal) => kube.facts(signal),
     async record(snapshot, signal) {
@@ -32,4 +37,17 @@ export function createOperatorRecorder(parts: OperatorRecorderParts): SnapshotRe
       await writer.publish(snapshot, signal);
     },
   };
+}
+
+/** While it can be asked for: an upload needs it, also when the API server is away by then. */
+export async function rememberCluster(
+  facts: ClusterFacts,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await facts.clusterId(signal);
+  } catch (error) {
+    logger.debug({ reason: asError(error).message }, 'The id of the cluster is not known yet');
+  }
 }

@@ -7,14 +7,13 @@ import { createRecordWriter } from '../controllers/record-writer.ts';
 import { watchS3Secret } from '../controllers/secret-watch.ts';
 import { isS3Record } from '../crds/claim.ts';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
-import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { isSnapshotError } from '../errors.ts';
 import { connect } from '../kube/client.ts';
 import { createClusterFacts } from '../kube/cluster-facts.ts';
 import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import type { Logger } from '../logger.ts';
 import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
-import { createReadiness, reasonOf } from '../ops/readiness.ts';
 import { mayBeOneTooMany } from '../reconcilers/prune.ts';
 import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
@@ -23,18 +22,19 @@ import { createLocalStore } from '../stores/local-store.ts';
 import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
+import { createPartStates, giveUp, notYet, tellOnce } from './conditions.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
-import { createOperatorRecorder } from './recorder.ts';
+import { createPartReports } from './part-reports.ts';
+import { createOperatorRecorder, rememberCluster } from './recorder.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
 import type { OperatorTuning } from './tuning.ts';
 
-const DEFAULT_S3_RETENTION = 5;
 /** Records that are added to, or deleted with their data, at a time. */
 const RECORD_WORKERS = 8;
-/** Files come in bursts: a name, a sidecar, a rename. */
+/** Files and records come in bursts: a name, a sidecar, a rename. */
 const FOLDER_SETTLES_MS = 100;
 /** The nodes of a cluster save within seconds of each other; one listing serves them all. */
 const UPLOADS_SETTLE_MS = 5_000;
@@ -42,6 +42,9 @@ const UPLOADS_SETTLE_MS = 5_000;
 const YOUNG_MS = 60_000;
 /** k3s puts each run off by as much. */
 const JITTER_MS = 5_000;
+/** By then it is known who leads, and who does not asks S3 whether it would take its snapshots. */
+const ELECTION_MS = 5_000;
+const PROBE = 'etcd-snapshot-operator-asks';
 const FLUSH_MS = 3_000;
 
 /**
@@ -62,21 +65,14 @@ export async function runOperator(
   await using stack = new AsyncDisposableStack();
 
   const metrics = createMetrics(settings.clusterName);
-  const readiness = createReadiness(['kubernetes', 'local'], (part, state) => {
-    metrics.ready(part, state.ready);
-    if (state.ready) logger.info({ part }, 'Part works');
-    else logger.warn({ part, reason: state.reason }, 'Part does not work');
-  });
-  const report = (part: string, error: SnapshotError | undefined, optional = true) =>
-    readiness.set(part, error === undefined ? { ready: true } : { ready: false, reason: reasonOf(error) }, {
-      optional,
-    });
+  const { readiness, report } = createPartStates(metrics, logger);
   const health = stack.use(await startHealthServer({ ...settings.listen, readiness, metrics }));
   logger.info({ ...health.address }, 'Serving health and metrics');
 
   const client = stack.use(await connect(config.kubeconfig));
   const facts = createClusterFacts(client, program);
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
+  const reports = createPartReports({ report, tellOfSecret: events.tellOfSecret });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
   const memory = createRecordMemory(program, timers);
@@ -93,7 +89,7 @@ export async function runOperator(
   const live = createLiveS3({
     source: config.s3,
     retention: config.s3Retention,
-    defaultRetention: DEFAULT_S3_RETENTION,
+    defaultRetention: settings.retention,
     open(s3) {
       if (createS3Store === undefined)
         throw new Error('S3 is off, and settings of it have come all the same');
@@ -105,9 +101,7 @@ export async function runOperator(
       };
     },
     onChange(view, before) {
-      if (view.state === 'unavailable') events.tellOfSecret(view.error);
-      if (view.state !== 'ready' || before.state !== 'ready')
-        report('s3', view.state === 'unavailable' ? view.error : UNTRIED);
+      reports.s3Changed(view, before);
       inventory.look('leftovers');
       inventory.look('s3');
       retryDeletions();
@@ -116,6 +110,7 @@ export async function runOperator(
       for (const note of notes) events.tellOfSecret(note);
     },
   });
+  const recordsKnown = Promise.withResolvers<void>();
   const watched = watchRecords({
     client,
     program,
@@ -132,9 +127,12 @@ export async function runOperator(
         inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
     },
     onState({ synced, error }) {
-      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')), false);
+      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')));
+      if (!synced) return;
+      recordsKnown.resolve();
+      void rememberCluster(facts, logger, stop);
       // Without the records none of these could look.
-      if (synced) for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+      for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
     },
     signal: stop,
   });
@@ -155,6 +153,7 @@ export async function runOperator(
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
   };
+  const waiting = tellOnce(logger, 'A record has to wait');
   const records = createController({
     name: 'records',
     workers: RECORD_WORKERS,
@@ -179,16 +178,21 @@ export async function runOperator(
     }),
     onOutcome(name, error) {
       metrics.reconciled('records', error === undefined);
-      if (error !== undefined) logger.warn({ record: name, reason: error.message }, 'A record has to wait');
+      waiting.told(name, error);
     },
   });
   const saver = createSaver({
     config,
     folder,
-    recorder: createOperatorRecorder({ client, program, nodeName, writer, folder, logger }),
+    recorder: createOperatorRecorder({ client, program, nodeName, writer, folder, facts, logger }),
     s3View: () => live.view(),
     timers,
     observe: metrics.observe,
+    onStreamed: reports.streamed,
+    onUploaded(error) {
+      reports.uploaded(error);
+      if (error !== undefined) inventory.doubtS3();
+    },
   });
   const looks = createLooks({
     ...shared,
@@ -207,18 +211,19 @@ export async function runOperator(
   const inventory = createInventoryController({
     ...looks,
     s3View: () => live.view(),
+    // A name that no snapshot has: whether it is there does not matter, but that S3 says so.
+    s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
     leading: () => leadership.current(),
     observe: metrics.observe,
     onOutcome(look, error) {
       metrics.reconciled(look, error === undefined);
-      if (look === 'leftovers' || look === 'departed') {
-        if (error !== undefined) logger.warn({ look, reason: reasonOf(error) }, 'A look failed');
-      } else report(look, error, look !== 'local');
+      reports.looked(look, error);
     },
     intervalMs: tuning.intervalMs ?? settings.reconcileIntervalMs,
     timers,
     random,
   });
+  let led: { leading: boolean; holder: string | undefined } = { leading: false, holder: undefined };
   const leadership = takePartInElection({
     client,
     nodeName,
@@ -232,7 +237,9 @@ export async function runOperator(
     },
     onState({ leading, holder, error }) {
       metrics.leading(leading);
-      logger.info({ leading, holder }, 'Leadership of S3');
+      if (leading !== led.leading || holder !== led.holder)
+        logger.info({ leading, holder }, 'Leadership of S3');
+      led = { leading, holder };
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
@@ -243,12 +250,17 @@ export async function runOperator(
     'abort',
     () => {
       logger.info({ graceSeconds: settings.gracePeriodMs / 1000 }, 'Ending: a running snapshot may finish');
-      stack.use(timers.after(settings.gracePeriodMs, () => abort.abort(overtime())));
+      readiness.set('process', { ready: false, reason: 'is told to end' });
+      stack.use(timers.after(settings.gracePeriodMs, () => giveUp(abort, logger)));
     },
     { once: true },
   );
   inventory.look('leftovers');
   inventory.look('etcd');
+  if (live.view().state === 'ready') {
+    reports.s3Changed(live.view(), { state: 'off' });
+    inventory.lookAfter('s3', ELECTION_MS);
+  }
   await Promise.all([
     watched.stopped,
     leadership.stopped,
@@ -257,6 +269,7 @@ export async function runOperator(
     watchSnapshotFolder(config.snapshotDir, {
       timers,
       onChange: () => inventory.lookAfter('local', FOLDER_SETTLES_MS),
+      onState: (error) => report('folder-watch', error),
       signal: stop,
     }),
     config.s3.kind === 'secret'
@@ -272,8 +285,9 @@ export async function runOperator(
         logger,
         timers,
         random,
+        recordsKnown: recordsKnown.promise,
         jitterMs: tuning.jitterMs ?? JITTER_MS,
-        onState: (error) => report('schedule', error),
+        onState: reports.ran,
       },
       stop,
       abort.signal,
@@ -281,17 +295,4 @@ export async function runOperator(
   ]);
   await events.flush(AbortSignal.timeout(FLUSH_MS));
   logger.info({}, 'Ended');
-}
-
-const UNTRIED = notYet('The settings of S3 have just come, and have not been tried yet');
-
-function notYet(what: string): SnapshotError {
-  return new SnapshotError('unavailable', what, { retryable: true });
-}
-
-function overtime(): SnapshotError {
-  return new SnapshotError('aborted', 'The snapshot was ended', {
-    why: 'the operator was told to end, and the grace period is over',
-    hint: 'Give it more time with --grace-period, and the pod with terminationGracePeriodSeconds.',
-  });
 }

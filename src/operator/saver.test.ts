@@ -27,6 +27,8 @@ describe('a saver', () => {
       s3View: () => ({ state: 'off' }),
       timers: fakeTimers(),
       observe: () => {},
+      onStreamed: () => {},
+      onUploaded: () => {},
     });
     const saved = expect(saver.save(never)).rejects.toMatchObject({ code: 'unavailable' });
     await vi.waitFor(() => expect(lock).toHaveBeenCalledTimes(1));

@@ -7,6 +7,7 @@ import { maxZipSize, zipOneEntry } from '../snapshot/archive.ts';
 import type { SnapshotDraft, SnapshotFolder, SnapshotRecorder, SnapshotSource } from '../snapshot/ports.ts';
 import { type RemoteStore, type SaveResult, saveSnapshot } from '../snapshot/save-snapshot.ts';
 import type { Timers } from '../timers.ts';
+import { watchStreams, watchUploads } from './save-outcomes.ts';
 
 export interface SaverParts {
   readonly config: Config;
@@ -16,6 +17,10 @@ export interface SaverParts {
   readonly timers: Timers;
   /** How long each part of a save took, from its beginning. */
   readonly observe: (what: 'save' | 'save_local' | 'save_s3', seconds: number, ok: boolean) => void;
+  /** What came of the stream from etcd. */
+  readonly onStreamed: (error: SnapshotError | undefined) => void;
+  /** What came of an upload with the settings of S3 that are in force; nothing where it had no whole snapshot to upload. */
+  readonly onUploaded: (error: SnapshotError | undefined) => void;
 }
 
 export interface Saver {
@@ -57,15 +62,20 @@ export function createSaver(parts: SaverParts): Saver {
   const saveNow = async (signal: AbortSignal): Promise<SaveResult> => {
     const stopwatch = startStopwatch(parts);
     const view = s3View();
+    const onUploaded = (error: SnapshotError | undefined) => {
+      if (view.state === 'ready' && !view.outdated.aborted) parts.onUploaded(error);
+    };
     const remote =
       view.state === 'ready'
-        ? stopwatch.remote({ open: async () => view.store, location: view.location })
+        ? stopwatch.remote(
+            watchUploads({ open: async () => view.store, location: view.location }, onUploaded),
+          )
         : undefined;
     return withSource((source) =>
       stopwatch.whole(async () => {
         const result = await saveSnapshot(
           {
-            source,
+            source: watchStreams(source, parts.onStreamed),
             folder: stopwatch.folder(folder),
             remote,
             recorder,
@@ -76,7 +86,12 @@ export function createSaver(parts: SaverParts): Saver {
           { base: config.snapshotName, nodeName: config.nodeName },
           () => {},
           signal,
-        );
+        ).catch((error: unknown) => {
+          // Its answers came, and were such that no snapshot could be made of them.
+          if (isSnapshotError(error, 'learner', 'corrupt')) parts.onStreamed(error);
+          throw error;
+        });
+        if (result.created.length > 0) parts.onStreamed(undefined);
         if (view.state !== 'unavailable') return result;
         return { ...result, failures: [...result.failures, view.error] };
       }),

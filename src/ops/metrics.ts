@@ -27,7 +27,7 @@ export interface Metrics {
   /** Snapshots that retention or a deleted record should have removed, and that would not go. */
   readonly deletionFailed: (store: Store) => void;
   readonly deleted: (store: Store) => void;
-  /** Records in the cluster of this place. */
+  /** Snapshots that a look has found there; of S3 the leader tells, and nobody else. */
   readonly snapshots: (store: Store, count: number) => void;
   readonly leading: (yes: boolean) => void;
   readonly ready: (part: string, yes: boolean) => void;
@@ -92,7 +92,10 @@ export function createMetrics(cluster: string | undefined): Metrics {
     deletionFailed: (store) => failures.inc({ store }),
     deleted: (store) => deletions.inc({ store }),
     snapshots: (store, count) => snapshots.set({ store }, count),
-    leading: (yes) => leading.set(yes ? 1 : 0),
+    leading(yes) {
+      leading.set(yes ? 1 : 0);
+      if (!yes) snapshots.remove({ store: 's3' });
+    },
     ready: (part, yes) => ready.set({ part }, yes ? 1 : 0),
     reconciled: (controller, ok) => reconciles.inc({ controller, status: status(ok) }),
     text: () => registry.metrics(),

@@ -5,6 +5,8 @@ export interface PartState {
   readonly ready: boolean;
   /** One line: what is wrong, why and what to do; or what it waits for. */
   readonly reason?: string;
+  /** What the reason is an instance of: while it stays the same, another reason is no change that anybody is told of. */
+  readonly kind?: string;
 }
 
 /** The operator's parts and how they fare. A part that only limits what can be done does not make the whole unready. */
@@ -38,7 +40,8 @@ export function createReadiness(
     set(part, state, { optional = false } = {}) {
       const before = parts.get(part);
       parts.set(part, { ...state, optional });
-      if (before?.ready !== state.ready || before.reason !== state.reason) onChange(part, state);
+      const kindOf = ({ kind, reason }: PartState) => kind ?? reason;
+      if (before?.ready !== state.ready || kindOf(before) !== kindOf(state)) onChange(part, state);
     },
     report() {
       const ready = [...parts.values()].every((part) => part.ready || part.optional);
@@ -49,5 +52,15 @@ export function createReadiness(
 
 /** An error in one line, for people who read a readiness report. */
 export function reasonOf(error: SnapshotError): string {
-  return [error.message, error.why, error.hint].filter((part) => part !== undefined).join(' — ');
+  const parts = [error.message, error.why, error.hint].filter((part) => part !== undefined);
+  // A list, as of all that is wrong with a Secret, has an item a line.
+  return parts
+    .map((part) =>
+      part
+        .trim()
+        .replace(/^-\s+/, '')
+        .replace(/\s*\n\s*-\s+/g, '; ')
+        .replace(/\s*\n\s*/g, ' '),
+    )
+    .join(' — ');
 }

@@ -25,8 +25,9 @@ afterAll(() => scene?.[Symbol.asyncDispose]());
 
 /** Which node's operator sent it: the test bed puts the name into the user agent. */
 const senderOf = ({ headers }: SeenRequest) => /app\/(\S+)/.exec(headers['user-agent'] ?? '')?.[1] ?? '';
-/** What the leader alone does; any operator sweeps its own unfinished uploads. */
-const isAct = ({ path }: SeenRequest) => !/[?&]uploads\b/.test(path);
+/** What the leader alone does; any operator sweeps its own unfinished uploads, and asks once whether S3 answers. */
+const isAct = ({ path }: SeenRequest) =>
+  !/[?&](uploads\b|max-keys=1\b)|etcd-snapshot-operator-asks/.test(path);
 const acts = () => scene.front.requests.filter(isAct);
 const hasActed = (operator: RunningOperator, after = 0) =>
   acts().some((request) => request.count > after && senderOf(request) === operator.node);

@@ -238,7 +238,9 @@ describe('a snapshot folder that is not there', () => {
   it('is told, stops nothing, and is taken up when somebody makes it', async () => {
     const dir = join(operator.dataDir, 'later/snapshots');
     const other = await scene.operator({ node: 'node-2', args: [`--dir=${dir}`] });
-    expect(await other.part('local', false)).toContain(`The snapshot folder ${dir} does not exist`);
+    await until(async () =>
+      (await other.part('local', false)).includes(`The snapshot folder ${dir} does not exist`),
+    );
     expect((await other.get('/readyz')).status).toBe(503);
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await copyIn({ ...other, dir }, 'by-hand-node-2-1730308816');

@@ -9,6 +9,7 @@ import { freePorts } from '../support/processes.ts';
 import { until } from '../support/s3-looks.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
+import { snapshotBytes } from '../support/store-contract.ts';
 import { startTcpFront, type TcpFront } from '../support/tcp-front.ts';
 
 const BUCKET = 'etcd';
@@ -212,6 +213,46 @@ describe('the schedule of the flags', () => {
   });
 });
 
+describe('after a restart', () => {
+  const hoursAgo = (hours: number) => Math.floor(Date.now() / 1000) - hours * 3600;
+  const taken = async (node: string, hours: number) => {
+    const data = await scratchDir('restart-');
+    await mkdir(join(data.path, 'server/db/snapshots'), { recursive: true, mode: 0o700 });
+    const last = `etcd-snapshot-${node}-${hoursAgo(hours)}`;
+    await writeFile(join(data.path, 'server/db/snapshots', last), snapshotBytes(2), { mode: 0o600 });
+    return { data, last };
+  };
+  const series = { schedule: 'etcd-snapshot', store: 'local' };
+
+  it('a run that fell due while no operator ran is taken at once', async () => {
+    const { data, last } = await taken('missed', 13);
+    await using operator = await scene.operator({
+      node: 'missed',
+      dataDir: data.path,
+      args: [every('12h')],
+    });
+    await until(async () =>
+      (await readdir(operator.dir)).some((name) => /^etcd-snapshot-missed-\d+$/.test(name) && name !== last),
+    );
+    await data[Symbol.asyncDispose]();
+  });
+
+  it('one that is not due is not taken, and metrics still say when the last one was and when the next one is', async () => {
+    const { data, last } = await taken('in-time', 5);
+    const at = Number(last.split('-').at(-1));
+    await using operator = await scene.operator({
+      node: 'in-time',
+      dataDir: data.path,
+      args: [every('12h')],
+    });
+    await until(async () => (await operator.metric('next_run_timestamp_seconds', series)) > 0);
+    expect(await operator.metric('next_run_timestamp_seconds', series)).toBe(at + 12 * 3600);
+    expect(await operator.metric('last_success_timestamp_seconds', series)).toBe(at);
+    expect(await operator.metric('save_duration_seconds_count')).toBe(0);
+    await data[Symbol.asyncDispose]();
+  });
+});
+
 describe('SIGTERM in mid-snapshot', () => {
   const inTheMiddle = (dir: string) => async () =>
     (await readdir(dir)).some((name) => name.startsWith('.etcd-snapshot-'));
@@ -247,6 +288,7 @@ describe('SIGTERM in mid-snapshot', () => {
     await until(draft);
     const done = await operator.metric('save_duration_seconds_count', { status: 'success' });
     expect(await operator.stop()).toBe(0);
+    expect(await operator.log()).toContain('the grace period is over');
     const files = await readdir(operator.dir);
     expect(files.filter((name) => !/^cut-aborted-\d+$/.test(name))).toEqual([]);
     expect(files).toHaveLength(done);

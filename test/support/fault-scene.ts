@@ -17,6 +17,9 @@ const BUCKET = 'etcd';
 const CONVERGES_WITHIN_MS = 60_000;
 const never = new AbortController().signal;
 
+/** What a save leaves on a node. */
+type Saving = Pick<RunningOperator, 'node' | 'dir'>;
+
 /** Operators of one cluster, whose S3 is behind a front. Each test has a folder of the bucket and node names of its own. */
 export interface OperatorScene extends AsyncDisposable {
   readonly plane: ControlPlane;
@@ -43,7 +46,7 @@ export interface OperatorScene extends AsyncDisposable {
   objects(folder: string): Promise<readonly string[]>;
   openUploads(folder: string): Promise<readonly string[]>;
   /** Waits until records, files and objects are the same, and nothing half-made is left. @throws the difference, after a minute */
-  converge(folder: string, operators: readonly RunningOperator[], wanted?: Wanted): Promise<void>;
+  converge(folder: string, operators: readonly Saving[], wanted?: Wanted): Promise<void>;
   /** Ends the operators of a test and heals the front. */
   endAll(): Promise<void>;
 }
@@ -175,7 +178,7 @@ export async function startOperatorScene(options: ControlPlaneOptions = {}): Pro
 async function differences(
   scene: OperatorScene,
   folder: string,
-  operators: readonly RunningOperator[],
+  operators: readonly Saving[],
   wanted: Wanted,
 ): Promise<string[]> {
   const [records, objects, uploads] = await Promise.all([

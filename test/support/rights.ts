@@ -2,8 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 
-/** A verb on a resource, as `verb group/resource in namespace`; the namespace is `*` for a ClusterRole. */
+/**
+ * A verb on a resource, as `verb group/resource/name in namespace`; the namespace is `*` for a ClusterRole, and the name is
+ * `*` where every object is meant.
+ */
 export type Right = string;
+
+/** Of these nobody knows the names beforehand: each right is for all of them. */
+const OF_MANY_NAMES = new Set(['etcdsnapshotfiles', 'nodes', 'events']);
 
 interface Rule {
   readonly apiGroups: readonly string[];
@@ -18,16 +24,28 @@ interface Role {
   readonly rules?: readonly Rule[];
 }
 
-/** What `deploy/rbac.yaml` grants, without the names of objects. */
-export async function grantedRights(): Promise<ReadonlySet<Right>> {
-  const text = await readFile(fileURLToPath(new URL('../../deploy/rbac.yaml', import.meta.url)), 'utf8');
+export function deployedRights(): Promise<string> {
+  return readFile(fileURLToPath(new URL('../../deploy/rbac.yaml', import.meta.url)), 'utf8');
+}
+
+/** What roles grant. Objects of RKE2 count as those of K3s, whose names differ in their beginning only. @param text YAML */
+export function grantedRights(text: string): ReadonlySet<Right> {
   const roles = parseAllDocuments(text).map((document) => document.toJS() as Role);
   return new Set(
     roles.flatMap(({ metadata, rules = [] }) =>
-      rules.flatMap(({ apiGroups, resources, verbs }) =>
+      rules.flatMap(({ apiGroups, resources, resourceNames = ['*'], verbs }) =>
         apiGroups.flatMap((group) =>
           resources.flatMap((resource) =>
-            verbs.map((verb) => right(verb, group, resource, metadata.namespace ?? '*')),
+            resourceNames.flatMap((name) =>
+              verbs.map((verb) =>
+                right(
+                  verb,
+                  group,
+                  `${resource}/${name.replace(/^rke2-/, 'k3s-')}`,
+                  metadata.namespace ?? '*',
+                ),
+              ),
+            ),
           ),
         ),
       ),
@@ -62,8 +80,12 @@ export async function usedRights(auditLog: string, user: string): Promise<UsedRi
     const { verb, user: who, objectRef, responseStatus }: AuditLine = JSON.parse(line);
     if (who.username !== user || objectRef === undefined) continue;
     const { apiGroup = '', resource, namespace } = objectRef;
+    // A name cannot be asked for when an object is made.
+    const name = OF_MANY_NAMES.has(resource) || verb === 'create' ? '*' : (objectRef.name ?? '*');
     const place = namespace === undefined || resource === 'namespaces' ? '*' : namespace;
-    (responseStatus?.code === 403 ? refused : granted).add(right(verb, apiGroup, resource, place));
+    (responseStatus?.code === 403 ? refused : granted).add(
+      right(verb, apiGroup, `${resource}/${name}`, place),
+    );
   }
   return { granted, refused };
 }

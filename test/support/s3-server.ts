@@ -147,6 +147,9 @@ async function versitygw(plan: Plan): Promise<AsyncDisposable> {
 }
 
 async function minio(plan: Plan): Promise<AsyncDisposable> {
+  // Left to itself it takes a port that may be the one of the server.
+  const free = await freePorts(2);
+  const consolePort = free.find((port) => !plan.endpoint.endsWith(`:${port}`));
   const certs = join(plan.scratch, 'certs');
   await mkdir(certs);
   const pair = await plan.ca?.issue('minio', issueFor(plan));
@@ -157,7 +160,14 @@ async function minio(plan: Plan): Promise<AsyncDisposable> {
   return startServer({
     name: 'minio',
     command: await toolPath('minio'),
-    args: ['server', `--address=${plan.endpoint}`, `--certs-dir=${certs}`, '--quiet', plan.data],
+    args: [
+      'server',
+      `--address=${plan.endpoint}`,
+      `--console-address=127.0.0.1:${consolePort}`,
+      `--certs-dir=${certs}`,
+      '--quiet',
+      plan.data,
+    ],
     env: {
       MINIO_ROOT_USER: ACCESS_KEY,
       MINIO_ROOT_PASSWORD: SECRET_KEY,

@@ -1,0 +1,88 @@
+import type { Look } from '../controllers/inventory-controller.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { reasonOf } from '../ops/readiness.ts';
+import type { S3View } from '../reconcilers/ports.ts';
+import { ofTheMoment } from './conditions.ts';
+
+export interface PartReportsOptions {
+  /** Says how a part fares. */
+  readonly report: (part: string, error: SnapshotError | undefined) => void;
+  /** Says on the Secret of the S3 settings what is wrong with it, or what S3 answers to it. */
+  readonly tellOfSecret: (error: SnapshotError) => void;
+}
+
+/** How etcd, S3 and the schedule fare, by all that looks, streams and uploads find. */
+export interface PartReports {
+  readonly looked: (look: Look, error: SnapshotError | undefined) => void;
+  /** A snapshot has come from etcd, or its stream has failed. */
+  readonly streamed: (error: SnapshotError | undefined) => void;
+  /** A copy stands on S3, or its upload has failed. */
+  readonly uploaded: (error: SnapshotError | undefined) => void;
+  /** A scheduled run has ended. @param ofS3 its copy on disk stands, and what is missing is S3's */
+  readonly ran: (error: SnapshotError | undefined, ofS3: boolean) => void;
+  /** Other settings of S3 are in force. Nothing that was found with the old ones counts. */
+  readonly s3Changed: (view: S3View, before: S3View) => void;
+}
+
+const UNTRIED = new SnapshotError('unavailable', 'S3 has not been asked with these settings yet', {
+  retryable: true,
+});
+
+export function createPartReports({ report, tellOfSecret }: PartReportsOptions): PartReports {
+  let lookError: SnapshotError | undefined;
+  let uploadError: SnapshotError | undefined;
+  let runOfS3 = false;
+  let told: string | undefined;
+
+  const tell = (error: SnapshotError | undefined) => {
+    const reason = error === undefined ? undefined : reasonOf(error);
+    if (error !== undefined && reason !== told) tellOfSecret(error);
+    told = reason;
+  };
+  const s3Works = () => {
+    report('s3', undefined);
+    if (runOfS3) report('schedule', undefined);
+    runOfS3 = false;
+  };
+  const s3Found = () => {
+    const error = uploadError ?? lookError;
+    tell(error);
+    if (error === undefined) s3Works();
+    else report('s3', error);
+  };
+  return {
+    looked(look, error) {
+      if (look !== 's3') {
+        report(look, error);
+        return;
+      }
+      lookError = error;
+      // What answers a look would take an upload too, unless it was refused for a reason of its own.
+      if (error === undefined && uploadError?.retryable === true) uploadError = undefined;
+      s3Found();
+    },
+    streamed(error) {
+      if (!isSnapshotError(error, 'aborted')) report('etcd', error);
+    },
+    uploaded(error) {
+      if (isSnapshotError(error, 'aborted')) return;
+      uploadError = error;
+      if (error === undefined) lookError = undefined;
+      s3Found();
+    },
+    ran(error, ofS3) {
+      runOfS3 = error !== undefined && ofS3;
+      report('schedule', error);
+    },
+    s3Changed(view, before) {
+      lookError = undefined;
+      uploadError = undefined;
+      if (view.state === 'unavailable') {
+        if (!ofTheMoment(view.error)) tell(view.error);
+        report('s3', view.error);
+      } else if (before.state !== 'ready') {
+        report('s3', UNTRIED);
+      }
+    },
+  };
+}
