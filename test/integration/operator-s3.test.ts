@@ -324,7 +324,8 @@ describe.each(s3Kinds)('S3 on %s', (kind) => {
       tuning: often,
     });
     await operator.looks('s3', 4);
-    expect(new Set(await objects('copied/'))).toEqual(new Set(names));
+    // The run that fell due meanwhile may have taken a snapshot of its own.
+    expect(await objects('copied/')).toEqual(expect.arrayContaining(names));
   });
 
   it('two clusters in one folder never touch each other’s objects and records', async () => {
