@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resourceName } from '../../src/crds/resource-name.ts';
 import { copyIn, type OperatorScene, startScene, writeSidecar } from '../support/operator-scene.ts';
 import type { RunningOperator } from '../support/operators.ts';
+import { sleep } from '../support/processes.ts';
 import { until } from '../support/s3-looks.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
 
@@ -229,6 +230,8 @@ describe('twelve snapshots that vanish at once', () => {
     await mkdir(operator.dir, { mode: 0o700 });
     await until(async () => {
       await utimes(operator.dir, new Date(), new Date());
+      // Looked at when it is left alone.
+      await sleep(500);
       return (await scene.cluster.records('many-')).length === 0;
     });
   });

@@ -46,8 +46,10 @@ beforeAll(async () => {
   name = (await readdir(saved.path))[0] ?? '';
   await etcd.put([['late', 'kept by a reset']]);
   const [member] = etcd.members;
-  // A member that has not heard yet that it was agreed upon would rightly drop it.
-  while (!(await knows(member?.endpoint ?? '', 'late'))) await sleep(20);
+  // A member that has not heard yet that it was agreed upon would rightly drop it, and it writes down what it has heard
+  // together with the next key.
+  await etcd.put([['later', 'still']]);
+  while (!(await knows(member?.endpoint ?? '', 'later'))) await sleep(20);
   for (const one of etcd.members) one.kill('SIGKILL');
   while ((await usersOf(member?.dataDir ?? '')).length > 0) await sleep(20);
   oneOfThree = member?.dataDir ?? '';

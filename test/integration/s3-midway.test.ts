@@ -179,7 +179,10 @@ describe.each(s3Servers)('in the middle of the work with $kind, tls $tls,', ({ k
     const reads = vi.spyOn(bytes, 'read');
     await it.store.put(uploadOf(NAME, bytes), never);
     expect(lost).toBe(1);
-    const parts = it.front.requests.filter(isPart).map(({ path }) => /partNumber=(\d)/.exec(path)?.[1]);
+    // The single byte with a wrong sum is the question whether the server checks sums.
+    const parts = it.front.requests
+      .filter((request) => isPart(request) && request.headers['content-length'] !== '1')
+      .map(({ path }) => /partNumber=(\d)/.exec(path)?.[1]);
     expect(parts.toSorted((a = '', b = '') => a.localeCompare(b))).toEqual(['1', '2', '3', '4', '4']);
     expect(it.front.requests.filter(isBegin)).toHaveLength(1);
     expect(reads.mock.calls.map(([, at]) => at)).toEqual([0, PART, 2 * PART, 3 * PART, 4 * PART]);
