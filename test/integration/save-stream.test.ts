@@ -37,7 +37,11 @@ const endpoint = () => etcd.endpoints[0] ?? '';
 
 describe.each([plain, zipped])('as $as on disk and S3, nothing is kept of', ({ flags }) => {
   const faults: readonly { what: string; fault: GrpcFault; says: RegExp }[] = [
-    { what: 'a stream with one bit turned', fault: { flip: marker }, says: /its SHA-256 is .* etcd put behind it is/ },
+    {
+      what: 'a stream with one bit turned',
+      fault: { flip: marker },
+      says: /its SHA-256 is .* etcd put behind it is/,
+    },
     {
       what: 'a stream that ends well and too early',
       fault: { dropAfter: 12 * mebibyte },
