@@ -68,7 +68,7 @@ const paint: Paint = (level, text) => styleText(COLOURS[level], text, { validate
 
 const silent: Progress = { show: () => {}, clear: () => {} };
 
-/** https://no-color.org: any value but an empty one. */
+/** As https://no-color.org says, every value but an empty one counts. */
 function takesColour({ stderr, env }: Terminal): boolean {
   return stderr.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
 }

@@ -6,7 +6,7 @@ import type { KubeClient } from './client.ts';
 /** A page of large objects from a busy server; whoever lists a whole collection has that much patience. */
 const LIST_TIMEOUT_MS = 60_000;
 
-/** What every object of Kubernetes has, as far as anybody needs it here. */
+/** What every object of Kubernetes has, as far as it is needed here. */
 export interface KubeObject {
   readonly metadata: { readonly name: string; readonly resourceVersion?: string };
 }

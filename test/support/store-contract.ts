@@ -49,7 +49,7 @@ function growingBytes(buffer: Uint8Array, step: number): SnapshotBytes {
 /** Bytes that come to an end without proof: all can be read, and then it turns out that they are worth nothing. */
 function brokenBytes(buffer: Uint8Array, reason: Error): SnapshotBytes {
   const proven = Promise.reject(reason);
-  proven.catch(() => undefined);
+  void Promise.allSettled([proven]);
   return { ...bytesOf(buffer), proven };
 }
 
