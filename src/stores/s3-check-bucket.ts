@@ -38,7 +38,7 @@ async function orUnseen<T>(work: Promise<T>): Promise<T | typeof UNSEEN> {
 }
 
 function skipUnseen(steps: CheckSteps, step: 'object lock' | 'lifecycle', operation: string): void {
-  steps.skip(
+  steps.passOver(
     step,
     `this key may not look at it, or the server has none (${rightFor(operation)} in a policy)`,
   );

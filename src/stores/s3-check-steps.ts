@@ -47,7 +47,7 @@ export class CheckSteps {
   }
 
   /** @param says why it is not tried */
-  skip(step: CheckStep, says: string): void {
+  passOver(step: CheckStep, says: string): void {
     this.#add({ step, outcome: 'skip', says });
   }
 

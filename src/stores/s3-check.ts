@@ -110,7 +110,7 @@ function skipRest(steps: CheckSteps, settings: S3Settings): void {
   const failed = steps.done.find(({ outcome }) => outcome === 'fail')?.step;
   for (const step of ORDER) {
     if (steps.done.some((done) => done.step === step) || (step === 'tls' && settings.insecure)) continue;
-    steps.skip(step, `not tried, for ${failed} has failed`);
+    steps.passOver(step, `not tried, for ${failed} has failed`);
   }
 }
 
