@@ -1,59 +1,10 @@
-import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import { bundle } from './bundle.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outdir = resolve(root, process.argv[2] ?? 'dist');
 
-/**
- * We take one class out of the Kubernetes client. Its package does not say that nothing happens when it is imported, so all
- * its models would come along: 15 MB of memory in every process that asks the API server. What it does on import is to fill
- * in a global that Node 18 lacks.
- */
-const kubernetesInParts: Plugin = {
-  name: 'kubernetes-in-parts',
-  setup(parts) {
-    parts.onResolve(
-      { filter: /^@kubernetes\/client-node$|^\.\.?\// },
-      async ({ path, pluginData, ...where }) => {
-        if (pluginData === 'seen') return undefined;
-        const { kind, importer, resolveDir, namespace } = where;
-        const found = await parts.resolve(path, {
-          kind,
-          importer,
-          resolveDir,
-          namespace,
-          pluginData: 'seen',
-        });
-        const ofIt = found.path.includes('/node_modules/@kubernetes/client-node/');
-        return ofIt ? { ...found, sideEffects: false } : undefined;
-      },
-    );
-  },
-};
-
-await rm(outdir, { recursive: true, force: true });
-const result = await build({
-  absWorkingDir: root,
-  entryPoints: ['src/main.ts'],
-  outdir,
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node24',
-  minifySyntax: true,
-  legalComments: 'none',
-  logLevel: 'warning',
-  metafile: true,
-  plugins: [kubernetesInParts],
-  // Packages written for CommonJS ask for `require`, which a module does not have.
-  banner: {
-    js: "import { createRequire as $createRequire } from 'node:module'; const require = $createRequire(import.meta.url);",
-  },
-});
-const bytes = Object.values(result.metafile.outputs).reduce((sum, output) => sum + output.bytes, 0);
-process.stdout.write(
-  `==> ${outdir}: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(1)} MB\n`,
-);
+const files = Object.values(await bundle(['src/main.ts'], outdir));
+const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+process.stdout.write(`==> ${outdir}: ${files.length} files, ${(bytes / 1e6).toFixed(1)} MB\n`);

@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../support/command.ts';
+import { programPath } from '../support/programs.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const main = programPath('main');
 const NAME = 'on-demand-node-1-1730308816';
 
 /** A home with the executable on the path, the scripts, and a snapshot folder that the config file names. */

@@ -4,12 +4,12 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { lockFolder, sweepLocks } from '../../src/stores/folder-lock.ts';
+import { programPath } from '../support/programs.ts';
 import { scratchDir } from '../support/scratch.ts';
 
-const script = fileURLToPath(new URL('../support/lock-contender.ts', import.meta.url));
+const script = programPath('lock-contender');
 const never = new AbortController().signal;
 const locks = async (dir: string) => (await readdir(dir)).filter((name) => name.endsWith('.lock'));
 

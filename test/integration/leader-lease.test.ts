@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/kube/client.ts';
 import { type LeaseState, runLeaderLease } from '../../src/kube/leader-lease.ts';
@@ -10,9 +9,10 @@ import { untilAborted } from '../support/election.ts';
 import { fakeTimers } from '../support/fake-clock.ts';
 import type { CandidateSettings } from '../support/lease-candidate.ts';
 import { type Server, startServer } from '../support/processes.ts';
+import { programPath } from '../support/programs.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 
-const script = fileURLToPath(new URL('../support/lease-candidate.ts', import.meta.url));
+const script = programPath('lease-candidate');
 const HOUR = 3_600_000;
 const DURATION_MS = 3_000;
 

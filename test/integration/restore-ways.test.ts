@@ -10,6 +10,7 @@ import { etcdFlags, runCommand, s3Env, s3Flags, startCommand } from '../support/
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
+import { programPath } from '../support/programs.ts';
 import { rancherServer } from '../support/rancher-server.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
@@ -95,7 +96,7 @@ describe('the commands of the document, with k3s replaced', () => {
   it('server --cluster-reset --cluster-reset-restore-path=PATH, by a person at a terminal', async () => {
     await using s = await server();
     const words = ['server', '--cluster-reset', `--cluster-reset-restore-path=${join(saved.path, name)}`];
-    const main = new URL('../../src/main.ts', import.meta.url).pathname;
+    const main = programPath('main');
     const script = `import os, pty, sys
 pid, fd = pty.fork()
 if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { chown, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { steps } from '../../src/restore/journal.ts';
@@ -9,12 +8,13 @@ import { usersOf } from '../../src/restore/running.ts';
 import { runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { sleep } from '../support/processes.ts';
+import { programPath } from '../support/programs.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { flipped, snapshotOf, toolsFlag } from '../support/snapshot-of.ts';
 
 const run = promisify(execFile);
-const killed = fileURLToPath(new URL('../support/restore-main.ts', import.meta.url));
+const killed = programPath('restore-main');
 
 let etcd: EtcdCluster;
 let saved: ScratchDir;

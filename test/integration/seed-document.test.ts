@@ -8,6 +8,7 @@ import { tokenHash } from '../../src/config/token.ts';
 import type { CommandResult } from '../support/command.ts';
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import { programPath } from '../support/programs.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
@@ -18,7 +19,7 @@ import { toolPath } from '../tools/toolbox.ts';
  * there, with `k3s` replaced by our executable, on a node that looks like a server of K3s, with S3 under the names of Amazon.
  */
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const main = programPath('main');
 const NODE = 'k3s-server-1';
 
 let home: ScratchDir;

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { EtcdSettings, S3Settings } from '../../src/config/types.ts';
+import { programPath } from './programs.ts';
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const main = programPath('main');
 
 export interface CommandResult {
   /** Exit code; null when a signal ended the process. */
@@ -20,7 +20,7 @@ export interface RunningCommand {
 }
 
 /**
- * Starts `etcd-snapshot` from the source, with a bare environment, so that nothing of the machine leaks in.
+ * Starts `etcd-snapshot` with a bare environment, so that nothing of the machine leaks in.
  * @param wrapper a command that runs it, with its own arguments
  */
 export function startCommand(

@@ -7,9 +7,10 @@ import { etcdFlags, s3Env, s3Flags } from './command.ts';
 import type { ControlPlane } from './control-plane.ts';
 import type { OddClock } from './operator-main.ts';
 import { freePorts, type Server, sleep, startServer } from './processes.ts';
+import { programPath } from './programs.ts';
 import { scratchDir } from './scratch.ts';
 
-const main = fileURLToPath(new URL('operator-main.ts', import.meta.url));
+const main = programPath('operator-main');
 const rbac = fileURLToPath(new URL('../../deploy/rbac.yaml', import.meta.url));
 
 export interface OperatorPlan {

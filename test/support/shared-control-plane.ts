@@ -1,6 +1,7 @@
 import type { TestProject } from 'vitest/node';
 import { provideTools, toolSets } from '../tools/toolbox.ts';
 import { startControlPlane } from './control-plane.ts';
+import { bundlePrograms } from './programs.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -13,7 +14,9 @@ declare module 'vitest' {
 export async function setup(project: TestProject): Promise<() => PromiseLike<void>> {
   // Here and not in the first test that needs one: a build from nothing outlasts the time of a test.
   await provideTools(toolSets['--test']);
-  const plane = await startControlPlane();
+  const [plane, programs] = await Promise.all([startControlPlane(), bundlePrograms()]);
   project.provide('kubeconfig', plane.kubeconfig);
-  return () => plane[Symbol.asyncDispose]();
+  return async () => {
+    await Promise.all([plane[Symbol.asyncDispose](), programs[Symbol.asyncDispose]()]);
+  };
 }
