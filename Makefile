@@ -47,7 +47,7 @@ bench: build ## Measure saving, restoring and S3 against etcdctl, etcdutl, Go's 
 	@$(NODE) bench/restore.ts
 
 clean: ## Remove what was built here; the cache of tools stays
-	rm -rf dist test-results node_modules
+	rm -rf dist test-results .test-programs-* node_modules
 
 $(STAMP): package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js with npm (any version from 20 on) first' >&2; exit 1; }

@@ -8,7 +8,7 @@ const MOST_BYTES = 1024 * 1024;
  */
 export async function parseConfig(text: string): Promise<ReadonlyMap<string, unknown> | string> {
   if (text.length > MOST_BYTES) return 'it is larger than 1 MiB';
-  const { LineCounter, parseDocument } = await import('yaml');
+  const { LineCounter, parseDocument } = await import('./yaml-parser.ts');
   const lines = new LineCounter();
   const options = { schema: 'failsafe', uniqueKeys: false, prettyErrors: false, lineCounter: lines } as const;
   const document = parseDocument(text, options);

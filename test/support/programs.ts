@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundle } from '../../scripts/bundle.ts';
@@ -22,9 +22,8 @@ const BUNDLED = 'ETCD_SNAPSHOT_TEST_PROGRAMS';
  * tests starts many hundreds. The bundles go when the result is disposed of.
  */
 export async function bundlePrograms(): Promise<AsyncDisposable> {
-  const results = join(root, 'test-results');
-  await mkdir(results, { recursive: true });
-  const folder = await mkdtemp(join(results, 'programs-'));
+  // Right below the repository, like dist/: the command line reads its version from the package.json above it.
+  const folder = await mkdtemp(join(root, '.test-programs-'));
   await bundle(Object.values(sources), folder);
   process.env[BUNDLED] = folder;
   return { [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
