@@ -26,8 +26,8 @@ export function trustMachine(): void {
   if (machineIsTrusted) return;
   machineIsTrusted = true;
   const known = new Set(getCACertificates('default'));
-  const own = new Set(getCACertificates('system')).difference(known);
-  if (own.size > 0) setDefaultCACertificates([...known, ...own]);
+  const all = new Set([...known, ...getCACertificates('system')]);
+  if (all.size > known.size) setDefaultCACertificates([...all]);
 }
 
 /**
