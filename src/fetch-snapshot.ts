@@ -13,13 +13,17 @@ export type Whereabouts =
   | { readonly store: 's3'; readonly settings: S3Settings; readonly name: string; readonly url: string };
 
 /**
- * `s3://bucket/key` is an object, and a word with a slash a path. A plain name is an object when S3 is on, as for `k3s server`;
- * else it is in the snapshot folder, or the working directory.
+ * `s3://bucket/key` is an object, and a word with a slash a path. A plain name is an object when S3 is switched on by hand, as for
+ * `k3s server`; when only a config file does it, what is in the snapshot folder or the working directory comes first: it needs
+ * no S3 to be restored.
  * @throws SnapshotError `usage` when it could be either of two files, or the settings of S3 are out of reach
  */
 export async function locate(given: string, config: Config): Promise<Whereabouts> {
   const isUrl = given.startsWith('s3://');
   if (!isUrl && (given.includes('/') || config.s3.kind === 'off')) {
+    return { store: 'local', path: await pathOf(given, config.snapshotDir) };
+  }
+  if (!isUrl && !config.s3Typed && (await isHere(given, config.snapshotDir))) {
     return { store: 'local', path: await pathOf(given, config.snapshotDir) };
   }
   if (config.s3.kind !== 'settings') {
@@ -85,6 +89,10 @@ async function pathOf(given: string, snapshotDir: string): Promise<string> {
     why: `there is ${inFolder}, and ${here} in the working directory`,
     hint: 'Give the path of the one that is meant.',
   });
+}
+
+async function isHere(name: string, snapshotDir: string): Promise<boolean> {
+  return (await exists(join(snapshotDir, name))) || exists(resolve(name));
 }
 
 function exists(path: string): Promise<boolean> {

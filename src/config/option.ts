@@ -106,3 +106,11 @@ export interface Wording {
   /** A wrong value, quoted, or what stands for it: no value of a Secret is ever shown. */
   readonly shown: (value: string) => string;
 }
+
+/**
+ * Whether what config files and the environment say of a setting counts for a command. Those of S3 do for all of them: whether
+ * the Secret or the settings count depends on each, and must not differ between commands.
+ */
+export function countsFor(command: CommandName, option: Option): boolean {
+  return option.section === 'S3' || option.commands.includes(command);
+}

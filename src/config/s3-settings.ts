@@ -38,9 +38,15 @@ export function s3SettingsOf(given: Given, wording: Wording, problems: Problem[]
   };
 }
 
-/** `s3Retention` as a number. */
-export function s3RetentionOf(given: Given): number | undefined {
-  return given.s3Retention === undefined ? undefined : Number(given.s3Retention);
+/**
+ * How many snapshots stay on S3, as far as flags and files say it.
+ * @param typed what was typed for this run: a retention then means both places, whatever a file or a Secret says of one of them
+ */
+export function s3RetentionOf(given: Given, typed: Given = {}): number | undefined {
+  const ofBoth =
+    (typed.s3Retention ?? '') === '' && (typed.retention ?? '') !== '' ? typed.retention : undefined;
+  const text = ofBoth ?? given.s3Retention;
+  return text === undefined ? undefined : Number(text);
 }
 
 function keysOf(given: Given, { name }: Wording, problems: Problem[]): S3Keys | undefined {
