@@ -1,53 +1,13 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SnapshotError } from '../errors.ts';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { s3Of, useConfigFolder } from '../../test/support/config-folder.ts';
 import { readConfigFiles } from './config-file.ts';
 import { configPathOf } from './distribution.ts';
 import { parseFlags } from './flags.ts';
-import type { CommandName } from './option.ts';
 import { resolveConfig } from './resolve.ts';
 import { ignoredSecret } from './s3-source.ts';
-import type { Config } from './types.ts';
 
-let dir: string;
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'config-'));
-});
-afterEach(() => rm(dir, { recursive: true }));
-
-const main = () => join(dir, 'config.yaml');
-
-async function write(files: Readonly<Record<string, string>>): Promise<void> {
-  for (const [name, text] of Object.entries(files)) {
-    await mkdir(dirname(join(dir, name)), { recursive: true });
-    await writeFile(join(dir, name), text);
-  }
-}
-
-/** As the program does it, with `config.yaml` of the test named by the flag unless the environment names one. */
-async function resolve(
-  args: readonly string[] = [],
-  { command = 'save', env = {} }: { command?: CommandName; env?: Record<string, string> } = {},
-): Promise<Config> {
-  const flags = parseFlags([command, '--dir=/s', `--config=${main()}`, ...args]);
-  const around = { env, hostname: 'node-1', cwd: '/', exists: () => false };
-  return resolveConfig(command, flags, around, await readConfigFiles(command, flags.given, around));
-}
-
-async function problemOf(...args: Parameters<typeof resolve>): Promise<string> {
-  const error = await resolve(...args).then(
-    () => undefined,
-    (thrown: SnapshotError) => thrown,
-  );
-  return `${error?.code}: ${error?.message} ${error?.why ?? ''} ${error?.hint ?? ''}`;
-}
-
-function s3Of({ s3 }: Config) {
-  if (s3.kind !== 'settings') throw new Error(`not settings, but ${s3.kind}`);
-  return s3.settings;
-}
+const { dir, main, write, resolve, problemOf } = useConfigFolder();
 
 /** As servers have it: much that is none of our business, and every kind of value. */
 const server = `
@@ -193,7 +153,7 @@ describe('where the file is', () => {
     ['RKE2_CONFIG_FILE', 'beats the flag'],
   ])('%s %s', async (variable) => {
     await write({ 'config.yaml': 'node-name: flag', 'other.yaml': 'node-name: variable' });
-    const config = await resolve([], { env: { [variable]: join(dir, 'other.yaml') } });
+    const config = await resolve([], { env: { [variable]: join(dir(), 'other.yaml') } });
     expect(config.nodeName).toBe('variable');
   });
 
@@ -239,7 +199,7 @@ describe('where the file is', () => {
   });
 
   it('is no folder', async () => {
-    expect(await problemOf([`--config=${dir}`])).toContain(`${dir} cannot be read: EISDIR`);
+    expect(await problemOf([`--config=${dir()}`])).toContain(`${dir()} cannot be read: EISDIR`);
   });
 });
 
@@ -288,69 +248,25 @@ describe('what is wrong in a file', () => {
   });
 });
 
-describe('S3 in a file', () => {
-  const keys = 'etcd-s3: true\netcd-s3-bucket: b\netcd-s3-access-key: of-file\netcd-s3-secret-key: of-file\n';
-  const ofEnvironment = {
-    AWS_ACCESS_KEY_ID: 'of-env',
-    AWS_SECRET_ACCESS_KEY: 'of-env',
-    AWS_SESSION_TOKEN: 'of-env',
-  };
-
-  it('has keys of its own, to which no session token of the environment is added', async () => {
-    await write({ 'config.yaml': keys });
-    expect(s3Of(await resolve([], { env: ofEnvironment })).keys?.sessionToken).toBeUndefined();
-    await write({ 'config.yaml': `${keys}etcd-s3-session-token: of-file\n` });
-    expect(s3Of(await resolve([], { env: ofEnvironment })).keys?.sessionToken?.reveal()).toBe('of-file');
-    const typed = ['--s3-access-key=typed', '--s3-secret-key=typed'];
-    expect(s3Of(await resolve(typed, { env: ofEnvironment })).keys?.sessionToken).toBeUndefined();
-    await write({ 'config.yaml': 'etcd-s3: true\netcd-s3-bucket: b\n' });
-    expect(s3Of(await resolve([], { env: ofEnvironment })).keys?.sessionToken?.reveal()).toBe('of-env');
+describe('YAML', () => {
+  it.each([
+    ['a --- at the end', 'etcd-snapshot-retention: 7\n---\n'],
+    ['a --- and a comment at the end', '---\netcd-snapshot-retention: 7\n---\n# that was all\n...\n'],
+    ['an anchor', 'kept: &kept 7\netcd-snapshot-retention: *kept\n'],
+    ['a merged mapping', 'base: &base\n  etcd-snapshot-retention: 7\n<<: *base\n'],
+  ])('is read with %s', async (_what, text) => {
+    await write({ 'config.yaml': text });
+    expect((await resolve([], { command: 'prune' })).retention).toBe(7);
   });
 
-  it('that switches it off is told, when the command line says something of S3', async () => {
-    await write({ 'config.yaml': 'etcd-s3: false\n' });
-    expect(await problemOf(['--s3-bucket=b'])).toMatch(
-      /--s3-bucket is given, but S3 is off, by etcd-s3 in .*add --s3/,
-    );
-    expect((await resolve(['--s3-bucket=b', '--s3'])).s3.kind).toBe('settings');
-    expect((await resolve(['--s3-bucket=b', '--s3=false'])).s3.kind).toBe('off');
+  it('of two documents is refused, for servers read only the first', async () => {
+    await write({ 'config.yaml': 'debug: true\n---\netcd-snapshot-retention: 7\n' });
+    expect(await problemOf()).toContain('line 2 begins a second document');
   });
 
-  it.each(['save', 'ls', 'delete', 'prune', 'operator', 's3', 'verify', 'restore'] as const)(
-    'means the same for %s: one setting beside the Secret, and the settings count',
-    async (command) => {
-      const word = { delete: ['x'], verify: ['x'], restore: ['x', '--data-dir=/d'], s3: ['check'] };
-      const words = command in word ? word[command as keyof typeof word] : [];
-      const secret = 'etcd-s3: true\netcd-s3-config-secret: s3-config\n';
-      await write({ 'config.yaml': secret });
-      expect((await resolve(words, { command })).s3.kind).toBe('secret');
-      await write({ 'config.yaml': `${secret}etcd-s3-bucket: b\netcd-s3-storage-class: STANDARD_IA\n` });
-      expect((await resolve(words, { command })).s3).toMatchObject({
-        settings: { bucket: 'b', objects: { storageClass: 'STANDARD_IA' } },
-        ignored: { name: 's3-config' },
-      });
-    },
-  );
-
-  it('gives way to a retention that is typed for prune, unless that of S3 is typed too', async () => {
-    await write({ 'config.yaml': `${keys}etcd-s3-retention: 3\netcd-snapshot-retention: 4\n` });
-    const retention = async (command: CommandName, ...args: string[]) =>
-      (await resolve(args, { command })).s3Retention;
-    expect(await retention('prune')).toBe(3);
-    expect(await retention('prune', '--snapshot-retention=9')).toBe(9);
-    expect(await retention('prune', '--snapshot-retention=9', '--s3-retention=2')).toBe(2);
-    expect(await retention('operator', '--snapshot-retention=9')).toBe(3);
-  });
-
-  it('does not stand in the way of a path, however wrong it is', async () => {
-    await write({ 'config.yaml': 'etcd-s3: true\netcd-s3-region: no region\n' });
-    expect((await resolve(['/backup/x'], { command: 'verify' })).s3.kind).toBe('off');
-    expect(await problemOf(['x'], { command: 'verify' })).toContain('etcd-s3-region in');
-  });
-
-  it('is switched on by the URL of an object, whatever it says', async () => {
-    await write({ 'config.yaml': 'etcd-s3: false\netcd-s3-endpoint: s3.example.com\n' });
-    const config = await resolve(['s3://b/prod/x'], { command: 'verify' });
-    expect(s3Of(config)).toMatchObject({ endpoint: 's3.example.com', bucket: 'b' });
+  it('takes a retention below 0 for all, as K3s does', async () => {
+    await write({ 'config.yaml': 'etcd-snapshot-retention: -1\netcd-s3-retention: "-1"\n' });
+    expect(await resolve([], { command: 'prune' })).toMatchObject({ retention: -1, s3Retention: -1 });
+    expect((await resolve(['--snapshot-retention=-2'], { command: 'prune' })).retention).toBe(-2);
   });
 });

@@ -60,12 +60,12 @@ describe('parseFlags', () => {
   it('checks counts and choices, and takes a choice in any case of letters', () => {
     const { given, problems } = parseFlags([
       '--s3-bucket-lookup-type=DNS',
-      '--s3-retention=-1',
+      '--s3-retention=few',
       '--s3-sse=rot13',
     ]);
     expect(given).toEqual({ s3BucketLookupType: 'DNS' });
     expect(problems.map(({ what }) => what)).toEqual([
-      '--s3-retention: "-1" is no number',
+      '--s3-retention: "few" is no number',
       '--s3-sse: "rot13" is not one of none, sse-s3, sse-kms, sse-c',
     ]);
   });

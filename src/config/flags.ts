@@ -138,7 +138,8 @@ export function valueProblem(option: Option, source: string, value: string | und
   if (option.type === 'duration' && !((parseDuration(value) ?? 0) > 0)) {
     return { what: `${source}: ${shown} is no time span`, cure: 'use for instance 5m0s, 90s or 1.5h' };
   }
-  if (option.type === 'count' && !/^\d{1,9}$/.test(value)) {
+  const count = option.mayBeNegative === true ? /^-?\d{1,9}$/ : /^\d{1,9}$/;
+  if (option.type === 'count' && !count.test(value)) {
     return { what: `${source}: ${shown} is no number`, cure: 'use 0 or a whole number above it' };
   }
   const { choices = [] } = option;

@@ -12,6 +12,8 @@ export interface Option {
   /** Environment variables, the first that is set counts. */
   readonly env?: readonly string[];
   readonly type: 'string' | 'boolean' | 'duration' | 'list' | 'count' | 'choice';
+  /** A `count` below 0 means the same as 0, as k3s has it. */
+  readonly mayBeNegative?: true;
   /** What a `choice` may be, in any case of letters. */
   readonly choices?: readonly string[];
   /** What shells complete the value with. */

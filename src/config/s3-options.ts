@@ -71,6 +71,7 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-retention', 's3Retention', {
     type: 'count',
+    mayBeNegative: true,
     default: 'as on disk',
     commands: pruning,
     help: 'How many snapshots of each node pruning leaves on S3; only prune and the operator do',
