@@ -3,6 +3,7 @@ import { access, stat } from 'node:fs/promises';
 import { basename, join, posix, resolve } from 'node:path';
 import type { Config, S3Settings } from './config/types.ts';
 import { SnapshotError } from './errors.ts';
+import type { SaveProgress } from './snapshot/save-snapshot.ts';
 import type { Snapshot } from './snapshot/snapshot.ts';
 import { makeFolder } from './stores/atomic-write.ts';
 import { s3Url, snapshotKey } from './stores/s3-keys.ts';
@@ -55,17 +56,30 @@ export async function lookUp(
   });
 }
 
+/** Who looks on while a snapshot is fetched. */
+export interface FetchWatcher {
+  readonly progress: { show(progress: SaveProgress): void; clear(): void };
+  /** What did not work and does not make the file worse. */
+  readonly warn: (warnings: readonly Error[]) => void;
+}
+
 /** Fetches it into `folder`, which is made when it is missing, and returns the path. @throws as `SnapshotDownloader` */
 export async function download(
   where: Extract<Whereabouts, { store: 's3' }>,
   folder: string,
   config: Config,
+  { progress, warn }: FetchWatcher,
   signal: AbortSignal,
 ): Promise<string> {
   using store = await openStore(where, config);
   await makeFolder(folder);
-  const path = join(folder, where.name);
-  await store.download({ name: where.name, path }, signal);
+  const { name } = where;
+  const path = join(folder, name);
+  const onProgress = (bytes: number, total: number) => progress.show({ store: 's3', bytes, total });
+  const { warnings } = await store
+    .download({ name, path, onProgress }, signal)
+    .finally(() => progress.clear());
+  warn(warnings);
   return path;
 }
 

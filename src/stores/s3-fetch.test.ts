@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { someBytes } from '../../test/support/growing-bytes.ts';
+import { soundSnapshot, startObjectS3 } from '../../test/support/object-s3.ts';
 import { type ScratchDir, scratchDir } from '../../test/support/scratch.ts';
 import { plainSettings } from '../../test/support/scripted-s3.ts';
 import { createS3Store } from './s3-store.ts';
@@ -12,8 +10,6 @@ import { createS3Store } from './s3-store.ts';
 const never = new AbortController().signal;
 const PLAIN = 'on-demand-node-1-1730308816';
 const ZIP = `${PLAIN}.zip`;
-/** As of five parts that were cut in ways of its own. */
-const STRANGE = `"${'0123456789abcdef'.repeat(2)}-5"`;
 const PART = 1024 * 1024;
 
 const open: AsyncDisposable[] = [];
@@ -21,50 +17,15 @@ afterEach(async () => {
   for (const one of open.splice(0)) await one[Symbol.asyncDispose]();
 });
 
-/** A database and its hash behind it, as etcd sends it. */
-function snapshot(pages: number): Buffer {
-  const database = someBytes(pages * 512);
-  return Buffer.concat([database, createHash('sha256').update(database).digest()]);
-}
-
-/** A server that keeps one object under an ETag of its own making, of five parts. */
-async function serve(content: Buffer, damage: (bytes: Buffer, request: number) => Buffer = (bytes) => bytes) {
-  let gets = 0;
-  const server = createServer(({ url = '', method, headers: { range } }, response) => {
-    const headers = { etag: STRANGE, 'content-length': String(content.length) };
-    if (method === 'HEAD') {
-      const length = url.includes('partNumber=1') ? Math.ceil(content.length / 5) : content.length;
-      response.writeHead(200, { ...headers, 'content-length': String(length) }).end();
-      return;
-    }
-    // Nothing is known of it besides.
-    if (range === undefined) {
-      response.writeHead(404).end();
-      return;
-    }
-    const [, start = '', end = ''] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
-    gets += 1;
-    const bytes = damage(content.subarray(Number(start), Number(end) + 1), gets);
-    const contentRange = `bytes ${start}-${end}/${content.length}`;
-    response
-      .writeHead(206, { ...headers, 'content-length': String(bytes.length), 'content-range': contentRange })
-      .end(bytes);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
+async function serve(...args: Parameters<typeof startObjectS3>) {
+  const server = await startObjectS3(...args);
   const place: ScratchDir = await scratchDir('fetch-');
-  open.push(place, {
-    async [Symbol.asyncDispose]() {
-      server.close();
-      server.closeAllConnections();
-    },
-  });
-  const store = createS3Store(plainSettings(`127.0.0.1:${port}`), {
+  const store = createS3Store(plainSettings(server.endpoint), {
     program: 'k3s',
     nodeName: 'n1',
     firstRetryMs: 1,
   });
-  open.push({
+  open.push(place, server, {
     async [Symbol.asyncDispose]() {
       store[Symbol.dispose]();
     },
@@ -73,7 +34,7 @@ async function serve(content: Buffer, damage: (bytes: Buffer, request: number) =
     path: (name: string) => join(place.path, name),
     fetch: (name: string) => store.download({ name, path: join(place.path, name) }, never),
     left: () => readdir(place.path),
-    gets: () => gets,
+    gets: server.gets,
   };
 }
 
@@ -85,7 +46,7 @@ const strange = {
 };
 
 it('a sound snapshot whose ETag is made in a way of its own comes, with a warning, and in one go', async () => {
-  const content = snapshot(10 * (PART / 512));
+  const content = soundSnapshot(10 * (PART / 512));
   const it = await serve(content);
   expect(await it.fetch(PLAIN)).toMatchObject(strange);
   expect((await readFile(it.path(PLAIN))).equals(content)).toBe(true);
@@ -105,14 +66,14 @@ it('is refused, plain or archive, when it is damaged on the way', async () => {
     copy.writeUInt8(copy.readUInt8(request) ^ 1, request);
     return copy;
   };
-  const content = snapshot(10 * (PART / 512));
+  const content = soundSnapshot(10 * (PART / 512));
   const it = await serve(content, damage);
   for (const name of [PLAIN, ZIP]) await expect(it.fetch(name)).rejects.toMatchObject({ code: 'corrupt' });
   expect(await it.left()).toEqual([]);
 });
 
 it('is refused when its own hash does not hold, however often it comes the same', async () => {
-  const content = snapshot(10 * (PART / 512));
+  const content = soundSnapshot(10 * (PART / 512));
   content.writeUInt8(content.readUInt8(9) ^ 1, 9);
   const it = await serve(content);
   await expect(it.fetch(PLAIN)).rejects.toMatchObject({ code: 'corrupt' });
@@ -120,12 +81,12 @@ it('is refused when its own hash does not hold, however often it comes the same'
 });
 
 it('is not fetched again when the file is there, and that is told by its own hash', async () => {
-  const content = snapshot(10 * (PART / 512));
+  const content = soundSnapshot(10 * (PART / 512));
   const it = await serve(content);
   await it.fetch(PLAIN);
   const before = it.gets();
   expect(await it.fetch(PLAIN)).toMatchObject({ verified: 'size', resumed: content.length });
   expect(it.gets() - before).toBe(1);
-  await writeFile(it.path(PLAIN), snapshot(10 * (PART / 512)));
+  await writeFile(it.path(PLAIN), soundSnapshot(10 * (PART / 512)));
   await expect(it.fetch(PLAIN)).rejects.toMatchObject({ code: 'exists' });
 });
