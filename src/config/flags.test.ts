@@ -102,4 +102,16 @@ describe('parseFlags', () => {
     expect(problems).toEqual([{ what: '--s3 false are two words', cure: 'write --s3=false' }]);
     expect(words).toEqual(['ls']);
   });
+
+  it.each([
+    [['server', '-t', 'K10', '-s=https://first:6443'], { token: 'K10', serverUrl: 'https://first:6443' }],
+    [['-t', 'K10', 'restore', 'x'], { token: 'K10' }],
+    [
+      ['save', '-t', 'K10', '-s', 'https://first:6443'],
+      { etcdToken: 'K10', etcdServer: 'https://first:6443' },
+    ],
+    [['delete', 'restore', '-t', 'K10'], { etcdToken: 'K10' }],
+  ])('takes -t and -s of %j as k3s does', (argv, given) => {
+    expect(parseFlags(argv)).toMatchObject({ given, problems: [] });
+  });
 });
