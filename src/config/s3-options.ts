@@ -20,7 +20,7 @@ export const s3Options: readonly Option[] = [
   s3('s3-endpoint-ca', 's3EndpointCA', {
     type: 'string',
     path: 'file',
-    help: 'CA of the S3 server: files or base64 of PEM, separated by spaces',
+    help: 'CA of the S3 server: files, PEM or base64 of it, separated by spaces',
   }),
   s3('s3-skip-ssl-verify', 's3SkipSSLVerify', {
     type: 'boolean',

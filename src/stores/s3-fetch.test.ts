@@ -34,7 +34,7 @@ async function serve(...args: Parameters<typeof startObjectS3>) {
     path: (name: string) => join(place.path, name),
     fetch: (name: string) => store.download({ name, path: join(place.path, name) }, never),
     left: () => readdir(place.path),
-    gets: server.gets,
+    gets: () => server.gets(),
   };
 }
 
