@@ -65,7 +65,7 @@ export function createJsonProgress(write: (line: string) => void, now: () => num
       else tell(latest);
     },
     clear() {
-      for (const latest of [...untold.values()]) tell(latest);
+      for (const latest of untold.values()) tell(latest);
     },
   };
 }

@@ -158,7 +158,7 @@ export const options: readonly Option[] = [
     default: 'table',
     help: 'Text for people, or one document (of ls a List of ETCDSnapshotFile)',
     section: 'General',
-    commands: ['ls', 'verify', 's3'],
+    commands: ['ls', 'prune', 'verify', 's3'],
   },
   {
     key: 'allNodes',
