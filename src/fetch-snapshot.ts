@@ -3,6 +3,7 @@ import { access, stat } from 'node:fs/promises';
 import { basename, join, posix, resolve } from 'node:path';
 import type { Config, S3Settings } from './config/types.ts';
 import { SnapshotError } from './errors.ts';
+import type { SaveProgress } from './snapshot/save-snapshot.ts';
 import type { Snapshot } from './snapshot/snapshot.ts';
 import { makeFolder } from './stores/atomic-write.ts';
 import { s3Url, snapshotKey } from './stores/s3-keys.ts';
@@ -13,13 +14,17 @@ export type Whereabouts =
   | { readonly store: 's3'; readonly settings: S3Settings; readonly name: string; readonly url: string };
 
 /**
- * `s3://bucket/key` is an object, and a word with a slash a path. A plain name is an object when S3 is on, as for `k3s server`;
- * else it is in the snapshot folder, or the working directory.
+ * `s3://bucket/key` is an object, and a word with a slash a path. A plain name is an object when S3 is switched on by hand, as for
+ * `k3s server`; when only a config file does it, what is in the snapshot folder or the working directory comes first: it needs
+ * no S3 to be restored.
  * @throws SnapshotError `usage` when it could be either of two files, or the settings of S3 are out of reach
  */
 export async function locate(given: string, config: Config): Promise<Whereabouts> {
   const isUrl = given.startsWith('s3://');
   if (!isUrl && (given.includes('/') || config.s3.kind === 'off')) {
+    return { store: 'local', path: await pathOf(given, config.snapshotDir) };
+  }
+  if (!isUrl && !config.s3Typed && (await isHere(given, config.snapshotDir))) {
     return { store: 'local', path: await pathOf(given, config.snapshotDir) };
   }
   if (config.s3.kind !== 'settings') {
@@ -51,17 +56,30 @@ export async function lookUp(
   });
 }
 
+/** Who looks on while a snapshot is fetched. */
+export interface FetchWatcher {
+  readonly progress: { show(progress: SaveProgress): void; clear(): void };
+  /** What did not work and does not make the file worse. */
+  readonly warn: (warnings: readonly Error[]) => void;
+}
+
 /** Fetches it into `folder`, which is made when it is missing, and returns the path. @throws as `SnapshotDownloader` */
 export async function download(
   where: Extract<Whereabouts, { store: 's3' }>,
   folder: string,
   config: Config,
+  { progress, warn }: FetchWatcher,
   signal: AbortSignal,
 ): Promise<string> {
   using store = await openStore(where, config);
   await makeFolder(folder);
-  const path = join(folder, where.name);
-  await store.download({ name: where.name, path }, signal);
+  const { name } = where;
+  const path = join(folder, name);
+  const onProgress = (bytes: number, total: number) => progress.show({ store: 's3', bytes, total });
+  const { warnings } = await store
+    .download({ name, path, onProgress }, signal)
+    .finally(() => progress.clear());
+  warn(warnings);
   return path;
 }
 
@@ -85,6 +103,10 @@ async function pathOf(given: string, snapshotDir: string): Promise<string> {
     why: `there is ${inFolder}, and ${here} in the working directory`,
     hint: 'Give the path of the one that is meant.',
   });
+}
+
+async function isHere(name: string, snapshotDir: string): Promise<boolean> {
+  return (await exists(join(snapshotDir, name))) || exists(resolve(name));
 }
 
 function exists(path: string): Promise<boolean> {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { RestoreOrder } from './config/restore-settings.ts';
 import type { Config } from './config/types.ts';
 import { createEtcdTools } from './etcd/etcd-tools.ts';
-import { download, locate, lookUp } from './fetch-snapshot.ts';
+import { download, type FetchWatcher, locate, lookUp } from './fetch-snapshot.ts';
 import { type RestoreDialogue, runRestore } from './restore/run-restore.ts';
 import { type VerifiedSnapshot, verifySnapshot } from './restore/verify-snapshot.ts';
 
@@ -20,8 +20,14 @@ export interface Recovery {
   restore(order: RestoreOrder, dialogue: RestoreDialogue, signal: AbortSignal): Promise<string | undefined>;
 }
 
-/** Puts the real parts of `verify` together. */
-export function openRecovery(config: Config, env: Readonly<Record<string, string | undefined>>): Recovery {
+const unwatched: FetchWatcher = { progress: { show: () => {}, clear: () => {} }, warn: () => {} };
+
+/** Puts the real parts of `verify` and `restore` together. @param watcher of what is fetched from S3 */
+export function openRecovery(
+  config: Config,
+  env: Readonly<Record<string, string | undefined>>,
+  watcher: FetchWatcher = unwatched,
+): Recovery {
   const beside = dirname(fileURLToPath(import.meta.url));
   const tools = createEtcdTools({
     folder: config.etcdTools,
@@ -35,7 +41,7 @@ export function openRecovery(config: Config, env: Readonly<Record<string, string
       if (where.store === 'local') return verifySnapshot(where.path, { tools, tempDir }, signal);
       const folder = await mkdtemp(join(tempDir, 'etcd-snapshot-download-'));
       try {
-        const path = await download(where, folder, config, signal);
+        const path = await download(where, folder, config, watcher, signal);
         return { ...(await verifySnapshot(path, { tools, tempDir }, signal)), path: where.url };
       } finally {
         await rm(folder, { recursive: true, force: true });
@@ -50,7 +56,7 @@ export function openRecovery(config: Config, env: Readonly<Record<string, string
           ? {
               url: where.url,
               lookUp: (inner: AbortSignal) => lookUp(where, config, inner),
-              download: (inner: AbortSignal) => download(where, config.snapshotDir, config, inner),
+              download: (inner: AbortSignal) => download(where, config.snapshotDir, config, watcher, inner),
             }
           : undefined;
       return runRestore({ order, snapshot: path, fetch, tools, now: () => new Date() }, dialogue, signal);

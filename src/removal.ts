@@ -1,14 +1,19 @@
+import { stat } from 'node:fs/promises';
 import type { Config } from './config/types.ts';
-import type { SnapshotRecords } from './controllers/snapshot-records.ts';
+import type { SnapshotRecords, Wish } from './controllers/snapshot-records.ts';
 import type { StorePlace } from './crds/claim.ts';
-import { asError, isSnapshotError, SnapshotError } from './errors.ts';
+import { asError, isSnapshotError, SnapshotError, systemCode } from './errors.ts';
 import type { KubeClient } from './kube/client.ts';
 import { finalizerFor } from './operator/beside-k3s.ts';
 import { type DeletedSnapshot, type DeleteFailure, deleteSnapshots } from './snapshot/delete-snapshots.ts';
 import type { Clock, SnapshotFolder, SnapshotStore } from './snapshot/ports.ts';
 import { type PruneResult, pruneSnapshots } from './snapshot/prune-snapshots.ts';
+import { isOfWrongClock } from './snapshot/retention.ts';
 import type { RemoteStore } from './snapshot/save-snapshot.ts';
 import type { Program, Snapshot } from './snapshot/snapshot.ts';
+
+/** As somebody wants it, and no failure of retention: what is held or locked goes with a later run. */
+const WANTED = ['held', 'locked'] as const;
 
 export interface RemovalParts {
   readonly config: Config;
@@ -34,6 +39,8 @@ export interface StorePrune extends PruneResult {
   readonly store: SnapshotStore['kind'];
   /** How many of each node stay. */
   readonly keep: number;
+  /** Without those that somebody holds, or that S3 keeps locked: they are among the warnings. */
+  readonly failures: readonly DeleteFailure[];
 }
 
 export interface PruneOutcome {
@@ -84,10 +91,18 @@ export function createRemoval(parts: RemovalParts): Removal {
         // The disk may have to be freed just when the API server is away; what many share can wait for it.
         if (read instanceof Error && store.kind === 's3') throw notWithoutRecords(name, read);
         if (records === undefined) return;
-        const object = store.kind === 's3' ? await store.stat(name, inner) : undefined;
+        const object = await store.stat(name, inner);
         const place = placeOf(store.kind, name);
-        assertNotHeld(records, name, place);
+        if (object === undefined || place === undefined) return;
         assertOwn(records, object, name);
+        const wish = await records.reread(object, place, inner).catch(async (error: unknown) => {
+          if (store.kind === 's3' || inner.aborted) throw error;
+          // The API server went away just now: what it said a moment ago has to do.
+          const file = (await records.about(place)).holder(name);
+          return file === undefined ? undefined : { file, is: 'held' as const };
+        });
+        // Who names it decides what becomes of it, whatever waits for the end of its record.
+        if (wish?.is === 'held') throw keeps(name, wish);
       };
       const result = await deleteSnapshots(
         stores.map((store) => guarded(store, check)),
@@ -113,14 +128,24 @@ export function createRemoval(parts: RemovalParts): Removal {
       for (const store of stores) {
         try {
           const policy = await policyFor(parts, store, records, signal);
-          const held = ({ name }: Snapshot) => {
-            const place = placeOf(store.kind, name);
-            return place !== undefined && records?.holder(name, place) !== undefined;
-          };
-          const result = await pruneSnapshots(store, { ...policy, held, now: parts.clock.now() }, signal, {
+          const place = placeOf(store.kind, '');
+          const recorded = place === undefined ? undefined : await records?.about(place);
+          const now = parts.clock.now();
+          const held = ({ name }: Snapshot) => recorded?.holder(name) !== undefined;
+          const result = await pruneSnapshots(store, { ...policy, held, now }, signal, {
             dryRun,
+            recordedAt: ({ name }) => recorded?.recordedAt(name) ?? Number.NaN,
+            async mayGo(snapshot, inner) {
+              const wish = place === undefined ? undefined : await records?.reread(snapshot, place, inner);
+              if (wish !== undefined) throw keeps(snapshot.name, wish);
+            },
           });
-          done.push({ ...result, store: store.kind, keep: policy.keep });
+          const failed = result.failures.filter(({ error }) => !isSnapshotError(error, ...WANTED));
+          warnings.push(...result.failures.flatMap((one) => (failed.includes(one) ? [] : [one.error])));
+          for (const decision of result.plan.keep) {
+            if (isOfWrongClock(decision, now)) warnings.push(ofWrongClock(decision.snapshot));
+          }
+          done.push({ ...result, failures: failed, store: store.kind, keep: policy.keep });
           for (const { name } of result.deleted) {
             await forget(records, { name, store: store.kind }, signal, warnings);
           }
@@ -144,7 +169,7 @@ async function readRecords(
   ]);
   const finalizer = finalizerFor(config, program);
   const { nodeName } = config;
-  return readSnapshotRecords(client, { program, nodeName, finalizer, clock }, signal);
+  return readSnapshotRecords(client, { program, nodeName, finalizer, clock, identify }, signal);
 }
 
 async function policyFor(
@@ -195,13 +220,39 @@ function lazyStore(remote: RemoteStore): SnapshotStore {
   };
 }
 
-function assertNotHeld(records: SnapshotRecords, name: string, place: StorePlace | undefined): void {
-  const holder = place === undefined ? undefined : records.holder(name, place);
-  if (holder === undefined) return;
-  throw new SnapshotError('held', `Snapshot ${name} is not deleted`, {
-    why: `somebody has put a hold on its record ${holder.metadata.name}`,
-    hint: `Look at its annotations with kubectl describe etcdsnapshotfile ${holder.metadata.name}, and take the hold away if it may go.`,
+/** What somebody has asked for, as a reason not to delete. */
+function keeps(name: string, { file, is }: Wish): SnapshotError {
+  const record = file.metadata.name;
+  if (is === 'leaving') {
+    return new SnapshotError('held', `Snapshot ${name} is not deleted`, {
+      why: `somebody deletes its record ${record}, and the deletion policy tells what becomes of the snapshot`,
+      hint: `An operator sees to it; where none runs, write etcd-snapshot delete ${name}.`,
+    });
+  }
+  return new SnapshotError('held', `Snapshot ${name} is not deleted`, {
+    why: `somebody has put a hold on its record ${record}, which says that it is ${file.spec.location || 'nowhere'}`,
+    hint: `Look at its annotations with kubectl describe etcdsnapshotfile ${record}, and take the hold away if it may go.`,
   });
+}
+
+function ofWrongClock({ name, nodeName }: Snapshot): SnapshotError {
+  return new SnapshotError('clock-skew', `Snapshot ${name} is of a time that has not come yet`, {
+    why: `the clock of ${nodeName} was wrong when it was taken, so it is kept beside those that are counted`,
+    hint: `Check the clock of ${nodeName}, and delete the snapshot by name if it may go.`,
+  });
+}
+
+/** @returns undefined when there is nothing. @throws system errors */
+async function identify(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch (error) {
+    // What cannot be looked at may be anything.
+    if (['ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG'].includes(systemCode(error) ?? ''))
+      return undefined;
+    throw error;
+  }
 }
 
 /** Two clusters may share a folder, and even names: only the object itself tells whose it is. */

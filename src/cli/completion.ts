@@ -25,7 +25,7 @@ const described: readonly (readonly [string, string])[] = [
   ...Object.entries(helpers),
 ];
 
-/** Lists the names that `delete` may get. */
+/** Lists the names that `delete`, `verify` and `restore` may get; the latter two take paths as well. */
 const LIST_NAMES = "ls --s3=false --quiet 2>/dev/null | tail -n +2 | cut -d ' ' -f 1";
 
 function spellings({ flag, alias, short }: Option): string[] {
@@ -93,7 +93,9 @@ ${flags.join('\n')}
   elif [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "$flags --help" -- "$cur"))
   elif [[ $command == '' ]]; then COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$cur"))
   elif [[ $command == s3 ]]; then COMPREPLY=($(compgen -W check -- "$cur"))
-  elif [[ $command == delete ]]; then COMPREPLY=($(compgen -W "$("\${COMP_WORDS[0]}" ${LIST_NAMES})" -- "$cur"))
+  elif [[ $command == @(delete|verify|restore) ]]; then
+    COMPREPLY=($(compgen -W "$("\${COMP_WORDS[0]}" ${LIST_NAMES})" -- "$cur"))
+    [[ $command == delete ]] || compopt -o default 2>/dev/null
   fi
 }
 complete -F _etcd_snapshot etcd-snapshot
@@ -153,7 +155,9 @@ ${options.flatMap(specs).join('\n')}
   [[ $state == word ]] || return
   if [[ $command == '' ]]; then _describe command commands
   elif [[ $command == s3 ]]; then compadd check
-  elif [[ $command == delete ]]; then compadd -- \${(f)"$($program ${LIST_NAMES})"}
+  elif [[ $command == (delete|verify|restore) ]]; then
+    compadd -- \${(f)"$($program ${LIST_NAMES})"}
+    [[ $command == delete ]] || _files
   fi
 }
 compdef _etcd_snapshot etcd-snapshot
@@ -192,6 +196,7 @@ complete -c etcd-snapshot -n '__fish_seen_subcommand_from completion' -a '${Obje
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from help' -a '${commands.join(' ')}'
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from s3' -a check
 complete -c etcd-snapshot -n '__fish_seen_subcommand_from delete' -a "(etcd-snapshot ${LIST_NAMES})"
+complete -c etcd-snapshot -n '__fish_seen_subcommand_from verify restore' -F -a "(etcd-snapshot ${LIST_NAMES})"
 complete -c etcd-snapshot -l help -s h -d 'Show the help'
 ${lines.join('\n')}
 `;

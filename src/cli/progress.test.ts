@@ -87,4 +87,19 @@ describe('createJsonProgress', () => {
     }
     expect(told).toEqual([0, 30, 40]);
   });
+
+  it('tells the end of a copy whose size nobody knew, once', () => {
+    const told: unknown[] = [];
+    const progress = createJsonProgress(
+      (line) => told.push(JSON.parse(line).progress),
+      () => 0,
+    );
+    for (const bytes of [0, 10, 20]) progress.show({ store: 's3', bytes, total: undefined });
+    progress.clear();
+    progress.clear();
+    expect(told).toEqual([
+      { store: 's3', bytes: 0 },
+      { store: 's3', bytes: 20 },
+    ]);
+  });
 });

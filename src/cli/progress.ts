@@ -43,19 +43,30 @@ export function createProgress(
   };
 }
 
-/** A JSON object per line, for programs: at the beginning and the end of each copy, and twice a second between. */
+/**
+ * A JSON object per line, for programs: at the beginning and the end of each copy, and twice a second between. Of a copy whose
+ * size nobody knows beforehand the end is what was last, told when the lines are cleared.
+ */
 export function createJsonProgress(write: (line: string) => void, now: () => number): Progress {
   const toldAt = new Map<SaveProgress['store'], number>();
+  const untold = new Map<SaveProgress['store'], SaveProgress>();
+  const tell = ({ store, bytes, total }: SaveProgress) => {
+    toldAt.set(store, now());
+    untold.delete(store);
+    const time = new Date(now()).toISOString();
+    const progress = { store, bytes, ...(total === undefined ? {} : { total }) };
+    write(`${JSON.stringify({ level: 'info', time, msg: 'Progress', progress })}\n`);
+  };
   return {
-    show({ store, bytes, total }) {
-      const last = toldAt.get(store);
-      if (last !== undefined && now() - last < TELL_MS && bytes !== total) return;
-      toldAt.set(store, now());
-      const time = new Date(now()).toISOString();
-      const progress = { store, bytes, ...(total === undefined ? {} : { total }) };
-      write(`${JSON.stringify({ level: 'info', time, msg: 'Progress', progress })}\n`);
+    show(latest) {
+      const last = toldAt.get(latest.store);
+      if (last !== undefined && now() - last < TELL_MS && latest.bytes !== latest.total)
+        untold.set(latest.store, latest);
+      else tell(latest);
     },
-    clear: () => {},
+    clear() {
+      for (const latest of untold.values()) tell(latest);
+    },
   };
 }
 

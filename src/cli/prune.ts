@@ -1,3 +1,4 @@
+import { stringify } from 'yaml';
 import type { Config } from '../config/types.ts';
 import { abortError, isSnapshotError } from '../errors.ts';
 import type { StorePrune } from '../removal.ts';
@@ -11,7 +12,7 @@ import type { Terminal } from './root.ts';
 
 /**
  * `etcd-snapshot prune`: a line per deleted copy, and why, on stderr; with `--dry-run` a table of what would become of each
- * snapshot on stdout. 1 when something that should be gone is not.
+ * snapshot on stdout, or with `-o` one document, also of what was done. 1 when something that should be gone is not.
  */
 export async function prune(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
   const { logger, warn, fail } = openMessages(config, terminal);
@@ -19,7 +20,8 @@ export async function prune(config: Config, terminal: Terminal, signal: AbortSig
   await using app = openApp(config, (facts, message) => logger.debug(facts, message));
   const { stores, failures, warnings } = await app.removal.prune(config.dryRun, signal);
   if (config.dryRun && signal.aborted) throw abortError(signal);
-  if (config.dryRun) terminal.stdout.write(planTable(stores));
+  if (config.output !== 'table') terminal.stdout.write(planDocument(stores, config));
+  else if (config.dryRun) terminal.stdout.write(planTable(stores));
   for (const { store, plan, deleted, keep } of stores) {
     const gone = new Set(deleted);
     for (const { snapshot, why } of plan.delete) {
@@ -47,6 +49,28 @@ function planTable(stores: readonly StorePrune[]): string {
     ['Verdict', 'Name', 'Location', 'Why'],
     ...stores.flatMap(({ plan }) => [...plan.delete.map(row('delete')), ...plan.keep.map(row('keep'))]),
   ]);
+}
+
+/** The same for programs. `deleted` tells what went; in a dry run nothing does. */
+function planDocument(stores: readonly StorePrune[], { dryRun, output }: Config): string {
+  const document = {
+    dryRun,
+    stores: stores.map(({ store, keep, plan, deleted, failures }) => ({
+      store,
+      retention: keep,
+      delete: plan.delete.map(shown),
+      keep: plan.keep.map(shown),
+      deleted: deleted.map(({ name }) => name),
+      failed: failures.map(({ name, error }) => ({ name, code: error.code, message: error.message })),
+    })),
+  };
+  return output === 'json'
+    ? `${JSON.stringify(document, undefined, 4)}\n`
+    : stringify(document, { schema: 'yaml-1.1' });
+}
+
+function shown({ snapshot, why }: RetentionDecision) {
+  return { name: snapshot.name, location: locationUrl(snapshot.location), why };
 }
 
 function nothingToDo(

@@ -8,12 +8,12 @@ import type { Terminal } from './root.ts';
 
 /** `etcd-snapshot restore`: plan and outcome on stdout, what is going on on stderr. */
 export async function restore(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const { logger, warn } = openMessages(config, terminal);
+  const { logger, progress, warn } = openMessages(config, terminal);
   warn(config.warnings);
   const { openRecovery } = await import('../recovery.ts');
   const order = config.restore;
   if (order === undefined) throw new Error('there is no order to restore');
-  const outcome = await openRecovery(config, terminal.env).restore(
+  const outcome = await openRecovery(config, terminal.env, { progress, warn }).restore(
     order,
     {
       onPlan: (text) => void terminal.stdout.write(`${printable(text)}\n`),

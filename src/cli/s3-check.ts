@@ -1,34 +1,33 @@
 import { stringify } from 'yaml';
 import type { Config } from '../config/types.ts';
 import { isSnapshotError } from '../errors.ts';
-import { createLogger } from '../logger.ts';
 import { type CheckedStep, formatPolicy, isSound, type StoreCheck } from '../snapshot/store-check.ts';
-import { describeError, printable } from './error-text.ts';
+import { printable } from './error-text.ts';
 import { exitCodes } from './exit-codes.ts';
+import { openMessages } from './messages.ts';
 import type { Terminal } from './root.ts';
 
-/** `etcd-snapshot s3 check`: the steps on stdout, as they are done; 1 when one of them has failed. */
+/**
+ * `etcd-snapshot s3 check`: the steps on stdout, as they are done, or with `--quiet` those that are worth a word; 1 when one of them
+ * has failed, or something was left behind.
+ */
 export async function s3Check(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const logger = createLogger((line) => terminal.stderr.write(line), {
-    debug: config.debug,
-    began: Date.now(),
-    now: Date.now,
-  });
-  const warn = (warnings: readonly Error[]) => {
-    for (const warning of warnings) logger.warn({}, describeError(warning, config.debug));
-  };
+  const { logger, warn } = openMessages(config, terminal);
   const { openApp } = await import('../app.ts');
   await using app = openApp(config, (facts, message) => logger.debug(facts, message));
   const onStep = (step: CheckedStep) => {
-    if (config.output === 'table') terminal.stdout.write(formatStep(step));
+    const shown = !config.quiet || step.outcome === 'warn' || step.outcome === 'fail';
+    if (config.output === 'table' && shown) terminal.stdout.write(formatStep(step));
   };
   const { check, warnings } = await app.checkS3(onStep, signal).catch((error: unknown) => {
     if (isSnapshotError(error)) warn(error.besides);
     throw error;
   });
   warn(warnings);
-  terminal.stdout.write(config.output === 'table' ? formatVerdict(check) : formatCheck(check, config.output));
-  return isSound(check) ? exitCodes.done : exitCodes.failed;
+  const good = isSound(check) && check.left.length === 0;
+  if (config.output !== 'table') terminal.stdout.write(formatCheck(check, config.output));
+  else if (!good || !config.quiet) terminal.stdout.write(formatVerdict(check));
+  return good ? exitCodes.done : exitCodes.failed;
 }
 
 /** Words of the same width, so that the columns stand. */

@@ -7,10 +7,10 @@ import { formatVerified, type Verdict } from './verify-output.ts';
 
 /** `etcd-snapshot verify`: what was found on stdout; 1 when one of the snapshots cannot be restored. */
 export async function verify(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  const { warn, fail } = openMessages(config, terminal);
+  const { progress, warn, fail } = openMessages(config, terminal);
   warn(config.warnings);
   const { openRecovery } = await import('../recovery.ts');
-  const recovery = openRecovery(config, terminal.env);
+  const recovery = openRecovery(config, terminal.env, { progress, warn });
   const verdicts: Verdict[] = [];
   for (const given of config.names) {
     try {

@@ -1,53 +1,13 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SnapshotError } from '../errors.ts';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { s3Of, useConfigFolder } from '../../test/support/config-folder.ts';
 import { readConfigFiles } from './config-file.ts';
 import { configPathOf } from './distribution.ts';
 import { parseFlags } from './flags.ts';
-import type { CommandName } from './option.ts';
 import { resolveConfig } from './resolve.ts';
 import { ignoredSecret } from './s3-source.ts';
-import type { Config } from './types.ts';
 
-let dir: string;
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'config-'));
-});
-afterEach(() => rm(dir, { recursive: true }));
-
-const main = () => join(dir, 'config.yaml');
-
-async function write(files: Readonly<Record<string, string>>): Promise<void> {
-  for (const [name, text] of Object.entries(files)) {
-    await mkdir(dirname(join(dir, name)), { recursive: true });
-    await writeFile(join(dir, name), text);
-  }
-}
-
-/** As the program does it, with `config.yaml` of the test named by the flag unless the environment names one. */
-async function resolve(
-  args: readonly string[] = [],
-  { command = 'save', env = {} }: { command?: CommandName; env?: Record<string, string> } = {},
-): Promise<Config> {
-  const flags = parseFlags([command, '--dir=/s', `--config=${main()}`, ...args]);
-  const around = { env, hostname: 'node-1', cwd: '/', exists: () => false };
-  return resolveConfig(command, flags, around, await readConfigFiles(command, flags.given, around));
-}
-
-async function problemOf(...args: Parameters<typeof resolve>): Promise<string> {
-  const error = await resolve(...args).then(
-    () => undefined,
-    (thrown: SnapshotError) => thrown,
-  );
-  return `${error?.code}: ${error?.message} ${error?.why ?? ''} ${error?.hint ?? ''}`;
-}
-
-function s3Of({ s3 }: Config) {
-  if (s3.kind !== 'settings') throw new Error(`not settings, but ${s3.kind}`);
-  return s3.settings;
-}
+const { dir, main, write, resolve, problemOf } = useConfigFolder();
 
 /** As servers have it: much that is none of our business, and every kind of value. */
 const server = `
@@ -193,7 +153,7 @@ describe('where the file is', () => {
     ['RKE2_CONFIG_FILE', 'beats the flag'],
   ])('%s %s', async (variable) => {
     await write({ 'config.yaml': 'node-name: flag', 'other.yaml': 'node-name: variable' });
-    const config = await resolve([], { env: { [variable]: join(dir, 'other.yaml') } });
+    const config = await resolve([], { env: { [variable]: join(dir(), 'other.yaml') } });
     expect(config.nodeName).toBe('variable');
   });
 
@@ -239,7 +199,7 @@ describe('where the file is', () => {
   });
 
   it('is no folder', async () => {
-    expect(await problemOf([`--config=${dir}`])).toContain(`${dir} cannot be read: EISDIR`);
+    expect(await problemOf([`--config=${dir()}`])).toContain(`${dir()} cannot be read: EISDIR`);
   });
 });
 
@@ -285,5 +245,28 @@ describe('what is wrong in a file', () => {
   it.each(['', '# nothing', '---\n', '\n\n'])('%j is nothing', async (text) => {
     await write({ 'config.yaml': text });
     expect(await resolve()).toMatchObject({ skippedKeys: undefined, nodeName: 'node-1' });
+  });
+});
+
+describe('YAML', () => {
+  it.each([
+    ['a --- at the end', 'etcd-snapshot-retention: 7\n---\n'],
+    ['a --- and a comment at the end', '---\netcd-snapshot-retention: 7\n---\n# that was all\n...\n'],
+    ['an anchor', 'kept: &kept 7\netcd-snapshot-retention: *kept\n'],
+    ['a merged mapping', 'base: &base\n  etcd-snapshot-retention: 7\n<<: *base\n'],
+  ])('is read with %s', async (_what, text) => {
+    await write({ 'config.yaml': text });
+    expect((await resolve([], { command: 'prune' })).retention).toBe(7);
+  });
+
+  it('of two documents is refused, for servers read only the first', async () => {
+    await write({ 'config.yaml': 'debug: true\n---\netcd-snapshot-retention: 7\n' });
+    expect(await problemOf()).toContain('line 2 begins a second document');
+  });
+
+  it('takes a retention below 0 for all, as K3s does', async () => {
+    await write({ 'config.yaml': 'etcd-snapshot-retention: -1\netcd-s3-retention: "-1"\n' });
+    expect(await resolve([], { command: 'prune' })).toMatchObject({ retention: -1, s3Retention: -1 });
+    expect((await resolve(['--snapshot-retention=-2'], { command: 'prune' })).retention).toBe(-2);
   });
 });

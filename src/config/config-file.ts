@@ -5,7 +5,7 @@ import { asError, SnapshotError, systemCode } from '../errors.ts';
 import { configPathOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type Problem, valueProblem } from './flags.ts';
-import type { CommandName, Option, OptionKey } from './option.ts';
+import { type CommandName, countsFor, type Option, type OptionKey } from './option.ts';
 import { optionOfFlag, options } from './options.ts';
 import { parseConfig } from './yaml-config.ts';
 
@@ -167,7 +167,7 @@ class Merged {
 function isMeant(option: Option, key: string, command: CommandName): boolean {
   if (key === 'etcd-disable-snapshots' || option.key === 'config' || option.idle !== undefined) return false;
   if (key === 'etcd-snapshot-name' && command !== 'operator') return false;
-  return option.commands.includes(command);
+  return countsFor(command, option);
 }
 
 /** One text for each time the flag would be given; undefined for what is no value. */

@@ -60,12 +60,12 @@ describe('parseFlags', () => {
   it('checks counts and choices, and takes a choice in any case of letters', () => {
     const { given, problems } = parseFlags([
       '--s3-bucket-lookup-type=DNS',
-      '--s3-retention=-1',
+      '--s3-retention=few',
       '--s3-sse=rot13',
     ]);
     expect(given).toEqual({ s3BucketLookupType: 'DNS' });
     expect(problems.map(({ what }) => what)).toEqual([
-      '--s3-retention: "-1" is no number',
+      '--s3-retention: "few" is no number',
       '--s3-sse: "rot13" is not one of none, sse-s3, sse-kms, sse-c',
     ]);
   });
@@ -101,5 +101,17 @@ describe('parseFlags', () => {
     const { problems, words } = parseFlags(['--s3', 'false', 'ls']);
     expect(problems).toEqual([{ what: '--s3 false are two words', cure: 'write --s3=false' }]);
     expect(words).toEqual(['ls']);
+  });
+
+  it.each([
+    [['server', '-t', 'K10', '-s=https://first:6443'], { token: 'K10', serverUrl: 'https://first:6443' }],
+    [['-t', 'K10', 'restore', 'x'], { token: 'K10' }],
+    [
+      ['save', '-t', 'K10', '-s', 'https://first:6443'],
+      { etcdToken: 'K10', etcdServer: 'https://first:6443' },
+    ],
+    [['delete', 'restore', '-t', 'K10'], { etcdToken: 'K10' }],
+  ])('takes -t and -s of %j as k3s does', (argv, given) => {
+    expect(parseFlags(argv)).toMatchObject({ given, problems: [] });
   });
 });

@@ -22,6 +22,9 @@ export interface ParsedFlags {
   readonly problems: readonly Problem[];
 }
 
+/** What `k3s server` means by letters that `k3s etcd-snapshot` has for others. */
+const SHORT_OF_SERVER: Readonly<Record<string, string>> = { '-t': 'token', '-s': 'server' };
+
 const parserOptions = Object.fromEntries([
   ...options.flatMap((option) => {
     const row = { type: option.type === 'boolean' ? ('boolean' as const) : ('string' as const) };
@@ -50,6 +53,9 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
   let help = false;
   let version = false;
   let previous: Previous = {};
+  const first = tokens.filter((token) => token.kind === 'positional').map(({ value }) => value);
+  const word = first[0] === 'etcd-snapshot' ? first[1] : first[0];
+  const ofServer = word !== undefined && commandWords[word] === 'restore';
   for (const token of tokens) {
     const before = previous;
     previous = {};
@@ -67,7 +73,8 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
     if (token.name === 'help') help = true;
     else if (token.name === 'version') version = true;
     else {
-      const option = optionOfFlag(token.name);
+      const name = (ofServer ? SHORT_OF_SERVER[token.rawName] : undefined) ?? token.name;
+      const option = optionOfFlag(name);
       if (option === undefined) {
         previous = { unknown: token.inlineValue !== true };
         problems.push({ what: `${token.rawName} is no flag`, cure: suggestion(token.name) });
@@ -138,7 +145,8 @@ export function valueProblem(option: Option, source: string, value: string | und
   if (option.type === 'duration' && !((parseDuration(value) ?? 0) > 0)) {
     return { what: `${source}: ${shown} is no time span`, cure: 'use for instance 5m0s, 90s or 1.5h' };
   }
-  if (option.type === 'count' && !/^\d{1,9}$/.test(value)) {
+  const count = option.mayBeNegative === true ? /^-?\d{1,9}$/ : /^\d{1,9}$/;
+  if (option.type === 'count' && !count.test(value)) {
     return { what: `${source}: ${shown} is no number`, cure: 'use 0 or a whole number above it' };
   }
   const { choices = [] } = option;

@@ -12,6 +12,8 @@ export interface Option {
   /** Environment variables, the first that is set counts. */
   readonly env?: readonly string[];
   readonly type: 'string' | 'boolean' | 'duration' | 'list' | 'count' | 'choice';
+  /** A `count` below 0 means the same as 0, as k3s has it. */
+  readonly mayBeNegative?: true;
   /** What a `choice` may be, in any case of letters. */
   readonly choices?: readonly string[];
   /** What shells complete the value with. */
@@ -105,4 +107,12 @@ export interface Wording {
   readonly name: (key: OptionKey) => string;
   /** A wrong value, quoted, or what stands for it: no value of a Secret is ever shown. */
   readonly shown: (value: string) => string;
+}
+
+/**
+ * Whether what config files and the environment say of a setting counts for a command. Those of S3 do for all of them: whether
+ * the Secret or the settings count depends on each, and must not differ between commands.
+ */
+export function countsFor(command: CommandName, option: Option): boolean {
+  return option.section === 'S3' || option.commands.includes(command);
 }

@@ -47,6 +47,7 @@ export const options: readonly Option[] = [
     flag: 'snapshot-retention',
     alias: 'etcd-snapshot-retention',
     type: 'count',
+    mayBeNegative: true,
     default: '5',
     help: 'How many snapshots of that base name stay on the disk of this node; 0: all',
     section: 'Snapshot',
@@ -157,7 +158,7 @@ export const options: readonly Option[] = [
     default: 'table',
     help: 'Text for people, or one document (of ls a List of ETCDSnapshotFile)',
     section: 'General',
-    commands: ['ls', 'verify', 's3'],
+    commands: ['ls', 'prune', 'verify', 's3'],
   },
   {
     key: 'allNodes',

@@ -15,3 +15,16 @@ export function readCertificate(pem: string): X509Certificate | Error {
     return error instanceof Error ? error : new Error(String(error));
   }
 }
+
+/**
+ * The same text with each certificate as one word, base64 of its PEM block, for a list that is separated by blanks. The lines of
+ * a block may have become blanks on their way through a shell or YAML.
+ */
+export function withInlineCertificates(text: string): string {
+  return text.replaceAll(CERTIFICATE, (block) => {
+    const [, body = ''] = /-----BEGIN CERTIFICATE-----([^-]+)/.exec(block) ?? [];
+    const lines = body.replaceAll(/\s+/g, '').match(/.{1,64}/g) ?? [];
+    const pem = `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+    return ` ${Buffer.from(pem).toString('base64')} `;
+  });
+}

@@ -6,9 +6,9 @@ import { detectDistribution, type Paths, pathsOf } from './distribution.ts';
 import { parseBoolean } from './duration.ts';
 import { type Given, type ParsedFlags, type Problem, valueProblem } from './flags.ts';
 import { operatorSettings, retentionOf } from './operator-settings.ts';
-import type { CommandName } from './option.ts';
+import { type CommandName, countsFor } from './option.ts';
 import { options } from './options.ts';
-import { restoreOrder, snapshotsNamed, useS3Url } from './restore-settings.ts';
+import { restoreOrder, snapshotsNamed, useS3For } from './restore-settings.ts';
 import { s3RetentionOf } from './s3-settings.ts';
 import { resolveS3 } from './s3-source.ts';
 import type { Config, Distribution, EtcdSettings, OutputFormat, ProgressFormat } from './types.ts';
@@ -50,7 +50,7 @@ export function resolveConfig(
     }
   }
   const names = snapshotsNamed(flags.words.slice(1), given);
-  if (command === 'verify' || command === 'restore') useS3Url(names, given);
+  if (command === 'verify' || command === 'restore') useS3For(names, given, flags.given);
   checkWords(command, names, problems);
   const detected = detectDistribution((path) => around.exists(path), given.dataDir);
   const distribution = oneOf(
@@ -90,7 +90,8 @@ export function resolveConfig(
     compress,
     etcd: etcdSettings(given, paths, problems),
     s3,
-    s3Retention: s3RetentionOf(given),
+    s3Typed: Boolean(flags.given.s3),
+    s3Retention: s3RetentionOf(given, command === 'prune' ? flags.given : {}),
     kubeconfig: given.kubeconfig ?? ownKubeconfig(command, paths, around),
     operator: command === 'operator' ? operatorSettings(given, problems) : undefined,
     tokenFile: paths.token,
@@ -206,7 +207,7 @@ function layered(
       given[option.key] = flag;
       continue;
     }
-    if (!option.commands.includes(command)) continue;
+    if (!countsFor(command, option)) continue;
     const inFile = file[option.key];
     if (inFile !== undefined) {
       given[option.key] = inFile;

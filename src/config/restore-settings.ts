@@ -44,12 +44,17 @@ export function snapshotsNamed(words: readonly string[], given: Given): string[]
   return path === undefined ? [...words] : [...words, path];
 }
 
-/** `s3://bucket/key` switches S3 on, and names the bucket. */
-export function useS3Url(names: readonly string[], given: Given): void {
+/**
+ * `s3://bucket/key` switches S3 on, whatever a file says of it, and names the bucket. Where nothing can be meant but paths, what a
+ * file says of S3 does not matter, and what is wrong with it must not stand in the way.
+ * @param flags of the command line
+ */
+export function useS3For(names: readonly string[], given: Given, flags: Given): void {
   const url = names.find((name) => name.startsWith('s3://'));
-  if (url === undefined) return;
-  given.s3 ??= 'true';
-  given.s3Bucket = url.slice('s3://'.length).split('/')[0] ?? '';
+  if (url !== undefined) {
+    given.s3 = flags.s3 ?? 'true';
+    given.s3Bucket = url.slice('s3://'.length).split('/')[0] ?? '';
+  } else if (flags.s3 === undefined && names.every((name) => name.includes('/'))) delete given.s3;
 }
 
 /** @param around of `resolveConfig`, which has checked the distribution; `word` is how the command was called */

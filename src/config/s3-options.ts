@@ -1,6 +1,7 @@
 import type { Option, OptionKey } from './option.ts';
 
-const every = ['save', 'ls', 'delete', 'prune', 'operator', 's3'] as const;
+const every = ['save', 'ls', 'delete', 'prune', 'verify', 'restore', 'operator', 's3'] as const;
+const pruning = ['prune', 'operator'] as const;
 /** What is said of objects when they are made. */
 const saving = ['save', 'operator', 's3'] as const;
 
@@ -19,7 +20,7 @@ export const s3Options: readonly Option[] = [
   s3('s3-endpoint-ca', 's3EndpointCA', {
     type: 'string',
     path: 'file',
-    help: 'CA of the S3 server: files or base64 of PEM, separated by spaces',
+    help: 'CA of the S3 server: files, PEM or base64 of it, separated by spaces',
   }),
   s3('s3-skip-ssl-verify', 's3SkipSSLVerify', {
     type: 'boolean',
@@ -60,7 +61,7 @@ export const s3Options: readonly Option[] = [
     type: 'string',
     env: ['AWS_SESSION_TOKEN'],
     secret: true,
-    help: 'Session token that belongs to temporary keys',
+    help: 'Session token that belongs to temporary keys; that of the environment only counts beside a secret key from there',
   }),
   s3('s3-bucket-lookup-type', 's3BucketLookupType', {
     type: 'choice',
@@ -70,7 +71,9 @@ export const s3Options: readonly Option[] = [
   }),
   s3('s3-retention', 's3Retention', {
     type: 'count',
+    mayBeNegative: true,
     default: 'as on disk',
+    commands: pruning,
     help: 'How many snapshots of each node pruning leaves on S3; only prune and the operator do',
   }),
   s3('s3-stall-timeout', 's3StallTimeout', {

@@ -2,6 +2,7 @@ import { isIPv6 } from 'node:net';
 import { parseBoolean, parseDuration } from './duration.ts';
 import type { Given, Problem } from './flags.ts';
 import type { Wording } from './option.ts';
+import { withInlineCertificates } from './pem.ts';
 import { encryptionOf, objectsOf } from './s3-object-settings.ts';
 import { Redacted, type S3Keys, type S3Settings } from './types.ts';
 
@@ -21,7 +22,7 @@ export function s3SettingsOf(given: Given, wording: Wording, problems: Problem[]
   const checksums = given.s3Checksums?.toLowerCase();
   return {
     endpoint: endpointOf(given.s3Endpoint ?? DEFAULT_ENDPOINT, insecure, wording, problems),
-    endpointCA: given.s3EndpointCA ?? '',
+    endpointCA: endpointCAOf(given.s3EndpointCA ?? '', wording, problems),
     skipSSLVerify: parseBoolean(given.s3SkipSSLVerify ?? 'false') === true,
     insecure,
     keys: keysOf(given, wording, problems),
@@ -38,9 +39,15 @@ export function s3SettingsOf(given: Given, wording: Wording, problems: Problem[]
   };
 }
 
-/** `s3Retention` as a number. */
-export function s3RetentionOf(given: Given): number | undefined {
-  return given.s3Retention === undefined ? undefined : Number(given.s3Retention);
+/**
+ * How many snapshots stay on S3, as far as flags and files say it.
+ * @param typed what was typed for this run: a retention then means both places, whatever a file or a Secret says of one of them
+ */
+export function s3RetentionOf(given: Given, typed: Given = {}): number | undefined {
+  const ofBoth =
+    (typed.s3Retention ?? '') === '' && (typed.retention ?? '') !== '' ? typed.retention : undefined;
+  const text = ofBoth ?? given.s3Retention;
+  return text === undefined ? undefined : Number(text);
 }
 
 function keysOf(given: Given, { name }: Wording, problems: Problem[]): S3Keys | undefined {
@@ -115,6 +122,21 @@ function proxyOf(proxy: string | undefined, { name }: Wording, problems: Problem
     problems.push({ what: `${name('s3Proxy')} is no proxy`, cure: 'write http://host:port, or none' });
   }
   return new Redacted(proxy);
+}
+
+/** Files and base64 of PEM as they are, PEM itself as base64. */
+function endpointCAOf(text: string, { name }: Wording, problems: Problem[]): string {
+  const items = withInlineCertificates(text)
+    .split(/\s+/)
+    .filter((item) => item !== '');
+  if (items.some((item) => item.startsWith('-----BEGIN'))) {
+    // Not shown: it may be a key.
+    problems.push({
+      what: `${name('s3EndpointCA')} has a PEM block that is no whole certificate`,
+      cure: 'give the certificates of CAs alone, or the path of a file',
+    });
+  }
+  return items.join(' ');
 }
 
 /** Takes a scheme in front, as people paste it, unless it contradicts the other settings. */

@@ -1,3 +1,5 @@
+import { X509Certificate } from 'node:crypto';
+import { rootCertificates } from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import type { SnapshotError } from '../errors.ts';
 import { parseFlags } from './flags.ts';
@@ -157,6 +159,25 @@ describe('settings of S3', () => {
     [{ AWS_SESSION_TOKEN: 'a' }, '--s3-session-token is given, and --s3-access-key is missing'],
   ])('refuses half a pair of keys: %j', (env, text) => {
     expect(problemsOf(['--s3-bucket=b'], env)).toContain(text);
+  });
+
+  it('takes a CA as PEM, whatever became of its lines, beside files and base64', () => {
+    const [one = '', two = ''] = rootCertificates;
+    const folded = two.replaceAll('\n', ' ');
+    const { endpointCA } = settings([`--s3-endpoint-ca=${one}\n${folded} /etc/ca.crt`]);
+    const items = endpointCA.split(' ');
+    expect(items).toHaveLength(3);
+    expect(items.at(-1)).toBe('/etc/ca.crt');
+    const print = (pem: string) => new X509Certificate(pem).fingerprint256;
+    const found = items.slice(0, 2).map((item) => print(Buffer.from(item, 'base64').toString('latin1')));
+    expect(found).toEqual([print(one), print(two)]);
+  });
+
+  it('refuses PEM that is no certificate as a CA, and does not show it', () => {
+    const pem = '-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n';
+    const text = problemsOf(['--s3-bucket=b', `--s3-endpoint-ca=${pem}`]);
+    expect(text).toContain('--s3-endpoint-ca has a PEM block that is no whole certificate');
+    expect(text).not.toContain('hush');
   });
 
   it('refuses a key for sse-c that would travel in the clear', () => {

@@ -28,17 +28,19 @@ function wordingOf({ flags, file }: Origins): Wording {
 /**
  * Where the settings of S3 come from. The Secret counts only when nothing else is set, as the seed document says; a value
  * that equals its default is not set, as in k3s. What is wrong is added to `problems`.
- * @param given flags over config files over environment
+ * @param all flags over config files over environment
  * @param origins S3 flags without `--s3` are a mistake on the command line, but not elsewhere
  */
-export function resolveS3(given: Given, origins: Origins, problems: Problem[]): S3Source {
+export function resolveS3(all: Given, origins: Origins, problems: Problem[]): S3Source {
   const { flags, file } = origins;
+  const given = withOwnToken(all, origins);
   const wording = wordingOf(origins);
   if (parseBoolean(given.s3 ?? 'false') !== true) {
     // `--s3=false` switches off on purpose what else is there.
-    for (const option of given.s3 === undefined ? s3Options : []) {
+    for (const option of flags.s3 === undefined ? s3Options : []) {
       if (option.key === 's3' || flags[option.key] === undefined) continue;
-      problems.push({ what: `--${option.flag} is given, but S3 is off`, cure: 'add --s3' });
+      const because = given.s3 === undefined ? '' : `, by ${wording.name('s3')}`;
+      problems.push({ what: `--${option.flag} is given, but S3 is off${because}`, cure: 'add --s3' });
     }
     return { kind: 'off' };
   }
@@ -63,6 +65,18 @@ export function resolveS3(given: Given, origins: Origins, problems: Problem[]): 
     });
   }
   return { kind: 'secret', name };
+}
+
+/** A session token belongs to its keys: one that the environment has for others makes a server refuse these. */
+function withOwnToken(given: Given, { flags, file }: Origins): Given {
+  const rank = (key: OptionKey) => {
+    if ((flags[key] ?? '') !== '') return 2;
+    return file[key] === undefined ? 0 : 1;
+  };
+  if (given.s3SessionToken === undefined || given.s3SecretKey === undefined) return given;
+  if (rank('s3SessionToken') >= rank('s3SecretKey')) return given;
+  const { s3SessionToken: _, ...own } = given;
+  return own;
 }
 
 /** The warning about a Secret that was named and is not read, or undefined. */

@@ -117,6 +117,8 @@ export interface Config {
   readonly compress: boolean;
   readonly etcd: EtcdSettings;
   readonly s3: S3Source;
+  /** Whether it was switched on or off on the command line, and not by a file. */
+  readonly s3Typed: boolean;
   /** Snapshots of each node that pruning leaves on S3; undefined: nothing was said. It beats that of the Secret. */
   readonly s3Retention: number | undefined;
   /** Path of the kubeconfig; undefined: none was found, and records are not published. */

@@ -8,16 +8,30 @@ const MOST_BYTES = 1024 * 1024;
  */
 export async function parseConfig(text: string): Promise<ReadonlyMap<string, unknown> | string> {
   if (text.length > MOST_BYTES) return 'it is larger than 1 MiB';
-  const { LineCounter, parseDocument } = await import('./yaml-parser.ts');
+  const { isScalar, LineCounter, parseAllDocuments } = await import('./yaml-parser.ts');
   const lines = new LineCounter();
-  const options = { schema: 'failsafe', uniqueKeys: false, prettyErrors: false, lineCounter: lines } as const;
-  const document = parseDocument(text, options);
-  const [error] = document.errors;
+  const options = {
+    schema: 'failsafe',
+    merge: true,
+    uniqueKeys: false,
+    prettyErrors: false,
+    lineCounter: lines,
+  } as const;
+  const documents = [...parseAllDocuments(text, options)];
+  const error = documents.flatMap(({ errors }) => errors)[0];
   if (error !== undefined) {
     const { line } = lines.linePos(error.pos[0]);
     return `line ${line} is no YAML (${error.code.toLowerCase().replaceAll('_', ' ')})`;
   }
-  if (document.contents === null) return new Map();
+  // A `---` at the end, as editors and templates leave it, begins a document of nothing.
+  const [document, second] = documents.filter(
+    ({ contents }) => contents !== null && !(isScalar(contents) && isBlank(contents.value)),
+  );
+  if (second !== undefined) {
+    const { line } = lines.linePos(second.range[0]);
+    return `line ${line} begins a second document, and servers read only the first`;
+  }
+  if (document === undefined) return new Map();
   let value: unknown;
   try {
     value = document.toJS({ mapAsMap: true });
@@ -26,8 +40,11 @@ export async function parseConfig(text: string): Promise<ReadonlyMap<string, unk
     if (error instanceof ReferenceError) return 'an alias in it cannot be resolved';
     throw error;
   }
-  // A file of comments, or of nothing but a blank value.
-  if (value === null || value === '') return new Map();
   if (!(value instanceof Map)) return 'it is no mapping of keys to values';
   return new Map([...value].map(([key, one]) => [String(key), one]));
+}
+
+/** Of comments, or of nothing but a blank value. */
+function isBlank(value: unknown): boolean {
+  return value === null || value === '';
 }

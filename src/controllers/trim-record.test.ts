@@ -67,6 +67,10 @@ describe('a trimmed record', () => {
     ['etcd-snapshot', false],
     ['k3s', false],
     ['rke2-supervisor', false],
+    ['k3s-supervisor@node-1', false],
+    ['k3s-backup-sync', true],
+    ['k3sup', true],
+    ['etcd-snapshotter', true],
     ['kubectl-client-side-apply', true],
     ['argocd-controller', true],
   ])('tells that %s has applied it: %s', (manager, applied) => {

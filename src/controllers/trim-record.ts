@@ -7,8 +7,11 @@ import {
 import { FIELD_MANAGER } from '../kube/snapshot-files-api.ts';
 import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
 
-/** Writers of records that are no people and no pipelines: us, and the program beside us. */
-const AUTOMATIC = new RegExp(`^(${FIELD_MANAGER}|k3s|rke2)`);
+/**
+ * Writers of records that are no people and no pipelines: we, and the program beside us, whose parts call themselves
+ * `k3s-supervisor@<node>`. Tools that are only called after it, `k3s-backup-sync` for one, are somebody's.
+ */
+const AUTOMATIC = new RegExp(`^(${FIELD_MANAGER}|(k3s|rke2)(-(server|supervisor|controller))?)(@.*)?$`);
 /** Nodes and places of a cluster are few; whoever makes up more gets no more memory for it. */
 const MOST_SHARED = 1_000;
 

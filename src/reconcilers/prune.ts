@@ -1,21 +1,23 @@
-import pMap from 'p-map';
 import { claimProblem, type StorePlace } from '../crds/claim.ts';
 import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import { asError, type SnapshotError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
-import { isSubject, planRetention, type RetentionPlan, type RetentionPolicy } from '../snapshot/retention.ts';
+import { confirmPlan } from '../snapshot/prune-snapshots.ts';
+import {
+  isOfWrongClock,
+  isSubject,
+  planRetention,
+  RECORDED_LAST,
+  type RetentionPlan,
+  type RetentionPolicy,
+  recordedAfterTheNewest,
+} from '../snapshot/retention.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import { type InventoryRecord, MISSING } from './inventory-plan.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
 import { isHeld } from './snapshot-file.ts';
-
-const LOOK_UPS_AT_ONCE = 8;
-/** Clocks differ by less; a name further ahead tells of one that was wrong. */
-const WRONG_CLOCK_MS = 60_000;
-/** Records of what was found in one look are made within less. */
-const ONE_LOOK_MS = 60_000;
 
 export interface PruneParts {
   readonly program: Program;
@@ -65,7 +67,7 @@ export async function pruneStore(
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
   tellOfWrongClock(parts, listed, policy, recorded);
-  const plan = await confirmed(store, listed, retention, signal);
+  const plan = await confirmPlan(store, listed, retention, signal);
 
   const doomed = new Map(plan.delete.map(({ snapshot }) => [snapshot.name, snapshot]));
   const careful = {
@@ -131,38 +133,14 @@ function retentionOf(
     ...(clusterId === undefined ? {} : { clusterId }),
     held: (snapshot) => recordsOf(recorded, snapshot).some(({ file }) => isHeld(file, keys)),
   };
-  const latest = recordedAfterTheNewest(
-    snapshots.filter((one) => isSubject(one, retention)),
-    recorded,
-  );
+  const latest = recordedAfterTheNewest(snapshots, retention, (one) => recordedAt(recordsOf(recorded, one)));
   return {
     ...retention,
     spared(snapshot) {
       if (made?.has(snapshot.name)) return 'it has just been made';
-      return latest.has(snapshot.name) ? 'it was recorded last, so its time may be wrong' : undefined;
+      return latest.has(snapshot.name) ? RECORDED_LAST : undefined;
     },
   };
-}
-
-/**
- * The snapshot of each node that was recorded last, when that was well after the one with the newest name: its node's clock
- * was wrong when it was taken, or the other's was. The times of records are all of one clock, the API server's.
- */
-function recordedAfterTheNewest(subject: readonly Snapshot[], recorded: Recorded): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const [, ofNode] of Map.groupBy(subject, ({ nodeName }) => nodeName)) {
-    const known = ofNode.flatMap((snapshot) => {
-      const at = recordedAt(recordsOf(recorded, snapshot));
-      return Number.isNaN(at) ? [] : [{ snapshot, at }];
-    });
-    const newest = known.toSorted(
-      (a, b) => b.snapshot.createdAt.getTime() - a.snapshot.createdAt.getTime(),
-    )[0];
-    const last = known.toSorted((a, b) => b.at - a.at)[0];
-    if (newest !== undefined && last !== undefined && last.at - newest.at > ONE_LOOK_MS)
-      names.add(last.snapshot.name);
-  }
-  return names;
 }
 
 /** When the first of its records was made, in milliseconds; NaN when none says so. */
@@ -177,27 +155,13 @@ function tellOfWrongClock(
   { now }: PrunePolicy,
   recorded: Recorded,
 ): void {
-  for (const { snapshot, early } of plan.keep) {
-    if (!early || snapshot.createdAt.getTime() - now.getTime() < WRONG_CLOCK_MS) continue;
+  for (const decision of plan.keep) {
+    if (!isOfWrongClock(decision, now)) continue;
+    const { snapshot } = decision;
     const message = `Snapshot ${snapshot.name} is of a time that has not come yet, so no retention counts it: check the clock of ${snapshot.nodeName}`;
     const [record] = recordsOf(recorded, snapshot);
     if (record !== undefined) events.emit(record.file, 'Warning', 'ETCDSnapshotClock', message);
   }
-}
-
-/** The same plan on what the store says now of all those that count, and not on what a record said of them. */
-async function confirmed(
-  store: SnapshotStore,
-  plan: RetentionPlan,
-  retention: RetentionPolicy,
-  signal: AbortSignal,
-): Promise<RetentionPlan> {
-  if (plan.delete.length === 0) return plan;
-  const kept = await pMap(plan.keep, ({ snapshot }) => store.stat(snapshot.name, signal), {
-    concurrency: LOOK_UPS_AT_ONCE,
-  });
-  const there = kept.filter((snapshot) => snapshot !== undefined);
-  return planRetention([...there, ...plan.delete.map(({ snapshot }) => snapshot)], retention);
 }
 
 /** Asked right before the data go: the object for whose it is, the API server for what people have asked for meanwhile. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { exampleS3Location } from '../../test/support/example-snapshots.ts';
 import { isSnapshotError, SnapshotError } from '../errors.ts';
 import { deleteSnapshots } from './delete-snapshots.ts';
 import type { SnapshotStore } from './ports.ts';
@@ -26,7 +27,7 @@ function scene(
   const store: SnapshotStore = {
     kind,
     put: refuse,
-    stat: refuse,
+    stat: async (name) => (held.has(name) ? snapshot(name) : undefined),
     open: refuse,
     sweep: refuse,
     list: async () => [...held].map(snapshot),
@@ -191,6 +192,65 @@ describe('pruneSnapshots', () => {
     const store = { ...disk.store, list: () => Promise.reject(away) };
     await expect(pruneSnapshots(store, policy, signal)).rejects.toBe(away);
     expect(disk.asked).toEqual([]);
+  });
+
+  it('lets what has vanished since the listing drive nothing out', async () => {
+    const disk = scene(five);
+    const store = {
+      ...disk.store,
+      list: async () => {
+        const all = await disk.store.list(signal);
+        disk.names.delete('b-n1-5');
+        return all;
+      },
+    };
+    const { deleted } = await pruneSnapshots(store, policy, signal);
+    expect(deleted.map(({ name }) => name)).toEqual(['b-n1-1', 'b-n1-2']);
+  });
+
+  it('leaves what is no longer the snapshot that was listed', async () => {
+    const s3 = scene(five, {}, 's3');
+    const inS3 = (one: Snapshot): Snapshot => ({
+      ...one,
+      location: exampleS3Location(one.name),
+      clusterId: 'us',
+    });
+    const store: SnapshotStore = {
+      ...s3.store,
+      list: async (given) => (await s3.store.list(given)).map(inS3),
+      async stat(name, given) {
+        const found = await s3.store.stat(name, given);
+        if (found === undefined) return undefined;
+        return name === 'b-n1-2' ? { ...inS3(found), clusterId: 'them' } : inS3(found);
+      },
+    };
+    const { deleted, failures } = await pruneSnapshots(store, { ...policy, clusterId: 'us' }, signal);
+    expect(deleted.map(({ name }) => name)).toEqual(['b-n1-1', 'b-n1-3']);
+    expect(failures).toMatchObject([
+      { name: 'b-n1-2', error: { code: 'foreign', why: expect.stringContaining('of cluster them') } },
+    ]);
+  });
+
+  it('asks about each right before it goes, and leaves what is refused', async () => {
+    const disk = scene(five);
+    const asked: string[][] = [];
+    const { deleted, failures } = await pruneSnapshots(disk.store, policy, signal, {
+      async mayGo({ name }) {
+        asked.push([name, ...disk.asked]);
+        if (name === 'b-n1-2') throw locked;
+      },
+    });
+    expect(asked).toEqual([['b-n1-1'], ['b-n1-2', 'b-n1-1'], ['b-n1-3', 'b-n1-1']]);
+    expect(deleted.map(({ name }) => name)).toEqual(['b-n1-1', 'b-n1-3']);
+    expect(failures).toEqual([{ name: 'b-n1-2', store: 'local', error: locked }]);
+  });
+
+  it('spares what was recorded well after the one that seems newest: a clock was wrong', async () => {
+    const disk = scene(five);
+    const recordedAt = ({ name }: Snapshot) => (name === 'b-n1-1' ? 3_600_000 : 0);
+    const { plan, deleted } = await pruneSnapshots(disk.store, policy, signal, { recordedAt });
+    expect(deleted.map(({ name }) => name)).toEqual(['b-n1-2', 'b-n1-3']);
+    expect(plan.keep.find(({ snapshot }) => snapshot.name === 'b-n1-1')?.why).toContain('recorded last');
   });
 
   it('does not even look when it is off', async () => {

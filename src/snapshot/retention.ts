@@ -4,6 +4,10 @@ import type { Snapshot } from './snapshot.ts';
 
 /** A name carries its time rounded to a second, half up. */
 const ROUNDING_MS = 1_000;
+/** Clocks differ by less; a name further ahead tells of one that was wrong. */
+const WRONG_CLOCK_MS = 60_000;
+/** Records of what was found in one look are made within less. */
+const ONE_LOOK_MS = 60_000;
 
 export interface RetentionPolicy {
   /** Base name of the schedule. `on-demand` does not mean `on-demand2`, nor `on-demand-x`. */
@@ -85,6 +89,40 @@ export function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean 
   if (location.store === 's3' && (clusterId === undefined || clusterId !== policy.clusterId)) return false;
   const start = `${policy.base}-${nodeName}-`;
   return name.startsWith(start) && /^\d{1,12}(\.zip)?$/.test(name.slice(start.length));
+}
+
+/**
+ * Names of the snapshots, the one of each node that was recorded last, where that was well after the one with the newest name:
+ * its node's clock was wrong when it was taken, or the other's was. They are to be spared.
+ * @param recordedAt milliseconds, all by one clock; NaN for what has no record
+ */
+export function recordedAfterTheNewest(
+  snapshots: readonly Snapshot[],
+  policy: RetentionPolicy,
+  recordedAt: (snapshot: Snapshot) => number,
+): ReadonlySet<string> {
+  const names = new Set<string>();
+  const subject = snapshots.filter((snapshot) => isSubject(snapshot, policy));
+  for (const [, ofNode] of Map.groupBy(subject, ({ nodeName }) => nodeName)) {
+    const known = ofNode.flatMap((snapshot) => {
+      const at = recordedAt(snapshot);
+      return Number.isNaN(at) ? [] : [{ snapshot, at }];
+    });
+    const newest = known.toSorted(
+      (a, b) => b.snapshot.createdAt.getTime() - a.snapshot.createdAt.getTime(),
+    )[0];
+    const last = known.toSorted((a, b) => b.at - a.at)[0];
+    if (newest !== undefined && last !== undefined && last.at - newest.at > ONE_LOOK_MS)
+      names.add(last.snapshot.name);
+  }
+  return names;
+}
+
+export const RECORDED_LAST = 'it was recorded last, so its time may be wrong';
+
+/** Whether the clock that gave this snapshot its name was ahead by more than clocks differ. */
+export function isOfWrongClock({ early, snapshot }: RetentionDecision, now: Date): boolean {
+  return early === true && timeOf(snapshot) - now.getTime() >= WRONG_CLOCK_MS;
 }
 
 function groupOf({ location, nodeName }: Snapshot): string {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { isSnapshotError } from '../errors.ts';
-import { dueRun, parseSchedule, startJitterMs } from './schedule.ts';
+import { dueRun, parseSchedule } from './schedule.ts';
 
 /** The next `count` runs after `from`, in UTC without seconds. */
 function runs(text: string, from: string, count: number): (string | undefined)[] {
@@ -269,13 +269,5 @@ describe('dueRun', () => {
       next: undefined,
       settled: started,
     });
-  });
-});
-
-describe('startJitterMs', () => {
-  it('is 0 to 5 s', () => {
-    expect([0, 0.5, 1 - Number.EPSILON].map((chance) => startJitterMs(() => chance))).toEqual([
-      0, 2500, 4999,
-    ]);
   });
 });

@@ -19,7 +19,6 @@ const CURE =
 
 /** So much later than now may the last run be, because the clock was put right a little, and still count. */
 const CLOCK_TOLERANCE_MS = 300_000;
-const JITTER_MS = 5_000;
 
 export interface Schedule {
   /** As it was written. */
@@ -109,11 +108,6 @@ export function dueRun(schedule: Schedule, lastRun: Date | undefined, startedAt:
   if (first === undefined || first > now) return { due: false, next: first, settled: from };
   const settled = schedule.settle(from, now);
   return { due: true, next: schedule.next(settled), settled };
-}
-
-/** How long to hold a run back, so that the nodes of a cluster do not all begin at once: 0 to 5 s, in milliseconds. */
-export function startJitterMs(random: () => number): number {
-  return Math.floor(random() * JITTER_MS);
 }
 
 function isTimeZone(zone: string): boolean {

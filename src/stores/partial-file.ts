@@ -10,6 +10,7 @@ import { SteadySync } from './steady-sync.ts';
 
 const GIVEN_UP_MS = 24 * 3_600_000;
 const BLOCK = 512;
+const READ_BYTES = 1024 * 1024;
 /** `.<final name>.<8 hex>.download`, and the list of what it holds: hidden, and never a name that k3s or we would list. */
 const TEMPORARY = /^\.(.+)\.([0-9a-f]{8})\.(?:download|download\.link|ranges)$/;
 /** A line of the list: number of the range, and the MD5 of its bytes. A line that was cut off is none. */
@@ -94,6 +95,11 @@ export class PartialFile implements AsyncDisposable {
   async sum(range: ByteRange): Promise<string> {
     const known = this.#plan.ranges.some(({ start, end }) => start === range.start && end === range.end);
     return (known ? this.#known.get(range.start) : undefined) ?? this.#sums.of(range);
+  }
+
+  /** All its bytes, in order. @throws system errors */
+  read(): AsyncIterable<Buffer> {
+    return this.#file.createReadStream({ start: 0, autoClose: false, highWaterMark: READ_BYTES });
   }
 
   /**

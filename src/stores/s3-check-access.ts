@@ -68,6 +68,8 @@ async function probe(trial: Trial, s3: S3Connection): Promise<void> {
   try {
     const answer = await s3.timed(doing, signal, (inner) => deleteObject(s3, key, undefined, doing, inner));
     if (answer.DeleteMarker === true) marker = answer.VersionId;
+    // Whatever comes between, a signal for one, it is removed at the end.
+    if (marker !== undefined) trial.markers.set(key, marker);
   } catch (error) {
     // Most servers are pleased when it is not there; some say so.
     if (isSnapshotError(error, 'not-found') && !isS3Error(error, 'NoSuchBucket')) return;
@@ -82,11 +84,16 @@ async function probe(trial: Trial, s3: S3Connection): Promise<void> {
   try {
     // Of what was never there no version can be missed.
     await s3.timed(doing, signal, (inner) => deleteObject(s3, key, marker ?? 'null', doing, inner));
+    trial.markers.delete(key);
   } catch (error) {
-    if (isSnapshotError(error, 'not-found')) return;
+    if (isSnapshotError(error, 'not-found')) {
+      trial.markers.delete(key);
+      return;
+    }
     if (!isSnapshotError(error, 'forbidden')) throw error;
     trial.versionsStay = true;
     trial.onlyRights = 'the bucket keeps old versions, and this key may not remove them';
+    trial.markers.delete(key);
     if (marker !== undefined) trial.left.push(`a delete marker of ${key}: ${trial.onlyRights}`);
   }
 }

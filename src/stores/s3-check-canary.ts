@@ -118,6 +118,9 @@ export async function removeForGood(s3: S3Connection, key: string, signal: Abort
   const answer = await deleteObject(s3, key, undefined, doing, signal);
   if (answer.DeleteMarker !== true) return false;
   if (version === UNSEEN) {
+    // If nothing was there, nothing is there then; else what is there can be found again.
+    if (answer.VersionId !== undefined)
+      await deleteObject(s3, key, answer.VersionId, `${doing}, its delete marker`, signal);
     throw new SnapshotError('forbidden', doing, {
       why: 'the bucket keeps an old version, and this key may not see which one',
       hint: 'Allow s3:GetObject to this key.',

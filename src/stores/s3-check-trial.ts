@@ -1,6 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { asError, isSnapshotError, type SnapshotError } from '../errors.ts';
-import { type Canaries, type Canary, dropUploadsOf, release, removeForGood } from './s3-check-canary.ts';
+import {
+  type Canaries,
+  type Canary,
+  deleteObject,
+  dropUploadsOf,
+  release,
+  removeForGood,
+} from './s3-check-canary.ts';
 import type { S3Connection } from './s3-client.ts';
 import { headObject } from './s3-list.ts';
 import type { BucketTraits } from './s3-policy.ts';
@@ -15,6 +22,8 @@ export interface Trial {
   readonly made: Set<string>;
   /** Keys of what is, or may be, there. */
   readonly perhaps: Set<string>;
+  /** Delete markers that were made before what is not there: version by key. */
+  readonly markers: Map<string, string>;
   /** What is there for ever, each with the reason. */
   readonly left: string[];
   traits: BucketTraits;
@@ -76,20 +85,31 @@ export async function ownLocksOver({ s3, lockedUntil }: Trial, signal?: AbortSig
 
 /** Removes what may still be there, and adds to `left` what could not be removed. */
 export async function tidy(trial: Trial): Promise<void> {
-  const { s3, canaries, made, perhaps, left } = trial;
-  if (perhaps.size === 0) return;
-  await ownLocksOver(trial);
+  const { s3, canaries, made, markers, perhaps, left } = trial;
+  if (perhaps.size > 0) await ownLocksOver(trial);
   const signal = AbortSignal.timeout(TIDY_MS);
+  for (const [key, version] of markers) {
+    try {
+      await deleteObject(s3, key, version, 'Cannot remove a delete marker', signal);
+    } catch (error) {
+      left.push(`a delete marker of ${key}: ${reasonOf(error)}`);
+    }
+  }
+  if (perhaps.size === 0) return;
   for (const key of perhaps) {
     try {
       await removeLate(s3, key, signal);
     } catch (error) {
-      left.push(`${key}: ${isSnapshotError(error) ? (error.why ?? error.message) : asError(error).message}`);
+      left.push(`${key}: ${reasonOf(error)}`);
     }
   }
   if (!perhaps.has(canaries.large.key) || made.has(canaries.large.key)) return;
   const unsure = await dropUploadsOf(s3, canaries.large.key, signal);
   if (unsure !== undefined) left.push(`perhaps parts of ${canaries.large.key}: ${unsure}`);
+}
+
+function reasonOf(error: unknown): string {
+  return isSnapshotError(error) ? (error.why ?? error.message) : asError(error).message;
 }
 
 /** What was cut off may come to be after it was looked for: it is gone when it was not there twice. */

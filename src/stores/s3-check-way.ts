@@ -148,7 +148,9 @@ async function greet(
     keepAlive: false,
     ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } }),
   };
-  const authorities = trustedAuthorities(settings.endpointCA);
+  // Where nothing is checked, no CA has to be readable either.
+  const checked = target.secure && !settings.skipSSLVerify;
+  const authorities = checked ? trustedAuthorities(settings.endpointCA) : undefined;
   const options = {
     host: target.host,
     port: target.port,

@@ -63,6 +63,7 @@ export async function checkS3(
     canaries: newCanaries(settings, clock.now()),
     signal: late.signal,
     made: new Set(),
+    markers: new Map(),
     perhaps: new Set(),
     left: [],
     traits: { versions: false, locks: false },

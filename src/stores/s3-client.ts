@@ -65,7 +65,7 @@ export function connectS3(settings: S3Settings, clock: Clock, tuning: S3Tuning):
     {
       endpoint,
       proxy: proxy ?? 'none',
-      authorities: ['those of the system', ...authorities],
+      authorities: ['those of Node and of this machine', ...authorities],
       keys: settings.keys === undefined ? 'of the AWS SDK' : 'given',
     },
     'S3 settings.',

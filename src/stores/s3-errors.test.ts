@@ -127,10 +127,10 @@ describe('fromS3Error', () => {
 
   it('tells which CAs were loaded', () => {
     const error = nodeError('SELF_SIGNED_CERT_IN_CHAIN');
-    expect(fromS3Error(error, call).why).toMatch(/trusted here: those of the system$/);
+    expect(fromS3Error(error, call).why).toMatch(/trusted here: those of Node and of this machine$/);
     const authorities = ['CN=our CA (of /ca.crt, until 2030-01-01)'];
     expect(fromS3Error(error, { ...call, authorities }).why).toContain(
-      'of the system, CN=our CA (of /ca.crt',
+      'of this machine, CN=our CA (of /ca.crt',
     );
   });
 

@@ -1,19 +1,24 @@
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { lstat, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { HeadObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
-import { abortError, asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { abortError, asError, isSnapshotError } from '../errors.ts';
 import type { ByteRange, DownloadedSnapshot, SnapshotDownload } from '../snapshot/ports.ts';
 import { diskError } from './disk-errors.ts';
-import { FileSums } from './file-sums.ts';
-import { inTheWay, PartialFile, removePartials } from './partial-file.ts';
+import { PartialFile, removePartials } from './partial-file.ts';
 import type { S3Connection } from './s3-client.ts';
 import { existingObject, ifReplaced, requestRange, tooShort } from './s3-download.ts';
+import {
+  compareSums,
+  damaged,
+  lookAtFile,
+  ownHash,
+  partSizeOf,
+  rangesOf,
+  type Source,
+  strangeEtag,
+} from './s3-fetch-proof.ts';
 import { snapshotKey } from './s3-keys.ts';
-import { bareEtag, noAnswer, type ObjectHead } from './s3-list.ts';
-import { etagOfParts } from './s3-multipart.ts';
+import { noAnswer, type ObjectHead } from './s3-list.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { readCall } from './s3-read.ts';
 
@@ -29,18 +34,6 @@ const BATCH_BYTES = 1024 * 1024;
 export type Fetched = Pick<DownloadedSnapshot, 'verified' | 'resumed' | 'warnings'> & {
   readonly head: ObjectHead;
 };
-
-/** One and the same object, from the first byte to the last. */
-interface Source {
-  readonly key: string;
-  /** What could not be done when it fails. */
-  readonly doing: string;
-  readonly head: ObjectHead;
-  /** Bytes of each of its parts but the last; undefined: it has none, or nobody knows. */
-  readonly partSize: number | undefined;
-}
-
-type SumOf = (range: ByteRange) => Promise<string>;
 
 /**
  * Fetches an object into a file: see `SnapshotDownloader`. Each request has the time of an operation to be answered;
@@ -58,28 +51,36 @@ export async function fetchObject(
   const warnings: Error[] = [];
   const source = { key, doing, head, partSize: await partSizeOf(s3, { key, doing, head }, warnings, signal) };
   try {
-    if (await isThere(path, source)) {
+    const there = await lookAtFile(s3, path, source, signal);
+    if (there !== undefined) {
       await removePartials(path);
       wanted.onProgress?.(head.size, head.size);
-      return { head, verified: 'sum', resumed: head.size, warnings };
+      return { head, verified: there, resumed: head.size, warnings };
     }
-    const fetched = await fetchFile(s3, wanted, source, signal).catch((error: unknown) => {
-      if (!isSnapshotError(error, 'corrupt')) throw error;
-      warnings.push(error);
-      return fetchFile(s3, wanted, source, signal);
-    });
-    return { head, warnings, ...fetched };
+    const first = await fetchFile(s3, wanted, source, undefined, signal);
+    if ('differs' in first) warnings.push(damaged(source));
+    const got = 'differs' in first ? await fetchFile(s3, wanted, source, first.differs, signal) : first;
+    if ('differs' in got) throw damaged(source);
+    if (got.doubt !== undefined) warnings.push(got.doubt);
+    return { head, verified: got.verified, resumed: got.resumed, warnings };
   } catch (error) {
     throw await diskError(error, { what: `Cannot write ${path}`, path: dirname(path), needed: head.size });
   }
 }
 
+/** `differs`: the sum of bytes that are not what was stored, or whose ETag is made in a way that nobody knows; no file is left. */
+type Outcome =
+  | (Pick<Fetched, 'verified' | 'resumed'> & { readonly doubt?: Error })
+  | { readonly differs: string };
+
+/** @param before the sum of what arrived the last time, where it differed */
 async function fetchFile(
   s3: S3Connection,
   wanted: SnapshotDownload,
   source: Source,
+  before: string | undefined,
   signal: AbortSignal,
-): Promise<Pick<Fetched, 'verified' | 'resumed'>> {
+): Promise<Outcome> {
   const { path } = wanted;
   const { size } = source.head;
   const { partSize = RANGE_BYTES } = source;
@@ -93,9 +94,20 @@ async function fetchFile(
       wanted.onProgress?.(resumed + fetched, size),
     );
     const found = await compareSums(source, (range) => file.sum(range));
-    if (found === 'different') throw damaged(source);
+    const { verified } = found;
+    if (verified === 'different') {
+      const own = await ownHash(wanted.name, size, file.read(), signal);
+      // A damage on the way is another one each time; the same bytes twice are what the server has.
+      const accepted = own === undefined ? found.sum === before : own;
+      if (!accepted) {
+        await file.drop();
+        return { differs: found.sum };
+      }
+      await file.commit(signal);
+      return { verified: 'size', resumed, doubt: strangeEtag(source) };
+    }
     await file.commit(signal);
-    return { verified: found, resumed };
+    return { verified, resumed };
   } catch (error) {
     // What these say of the bytes will not change; all else is worth another try.
     if (isSnapshotError(error, 'corrupt', 'conflict', 'not-found')) await file.drop();
@@ -196,79 +208,6 @@ async function fetchRange(
   }
 }
 
-/** @returns undefined also when the server does not say */
-async function partSizeOf(
-  s3: S3Connection,
-  { key, doing, head }: Pick<Source, 'key' | 'doing' | 'head'>,
-  warnings: Error[],
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  if (partsIn(head) === undefined) return undefined;
-  const input = { Bucket: s3.settings.bucket, Key: key, PartNumber: 1 };
-  try {
-    const part = await s3.timed(doing, signal, (inner) =>
-      readCall(s3, 'HeadObject', doing, inner, (client, options, customerKey) =>
-        client.send(new HeadObjectCommand({ ...customerKey, ...input }), options),
-      ),
-    );
-    return part.ContentLength;
-  } catch (error) {
-    if (signal.aborted) throw error;
-    warnings.push(asError(error));
-    return undefined;
-  }
-}
-
-/** Of how many parts an object was made, as its ETag tells; undefined: it was sent in one request. */
-function partsIn(head: ObjectHead): number | undefined {
-  const [, count] = /^[0-9a-f]{32}-(\d+)$/i.exec(bareEtag(head.etag) ?? '') ?? [];
-  return count === undefined ? undefined : Number(count);
-}
-
-/** Holds the sums of bytes here against the one that the ETag of their object is, where it is one. */
-async function compareSums(
-  { head, partSize }: Source,
-  sumOf: SumOf,
-): Promise<DownloadedSnapshot['verified'] | 'different'> {
-  const etag = bareEtag(head.etag)?.toLowerCase() ?? '';
-  const count = partsIn(head);
-  let ours: string | undefined;
-  if (count === undefined) {
-    if (!/^[0-9a-f]{32}$/.test(etag)) return 'size';
-    ours = await sumOf({ start: 0, end: head.size });
-  } else {
-    // Parts of different sizes: nobody tells which.
-    if (partSize === undefined || Math.ceil(head.size / partSize) !== count) return 'size';
-    const parts = rangesOf(head.size, partSize);
-    const sums: { ETag: string }[] = [];
-    for (const part of parts) sums.push({ ETag: await sumOf(part) });
-    ours = bareEtag(etagOfParts(sums));
-  }
-  if (ours === etag) return 'sum';
-  return head.encryption === undefined ? 'different' : 'size';
-}
-
-/** Whether the file is there already. @throws SnapshotError `exists` when it is another one */
-async function isThere(path: string, source: Source): Promise<boolean> {
-  const stats = await lstat(path).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
-  if (stats === undefined) return false;
-  if (!stats.isFile() || stats.size !== source.head.size) throw inTheWay(path);
-  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  await using sums = new FileSums(file);
-  if ((await compareSums(source, (range) => sums.of(range))) !== 'sum') throw inTheWay(path);
-  return true;
-}
-
-function rangesOf(size: number, each: number): readonly ByteRange[] {
-  const count = Math.ceil(size / each);
-  return Array.from({ length: count }, (_, number) => ({
-    start: number * each,
-    end: Math.min((number + 1) * each, size),
-  }));
-}
-
 function bytesIn(ranges: readonly ByteRange[]): number {
   return ranges.reduce((sum, { start, end }) => sum + end - start, 0);
 }
@@ -279,12 +218,4 @@ function idOf(s3: S3Connection, { key, head }: Source, ranges: readonly ByteRang
   const version = head.etag ?? head.lastModified?.toISOString();
   const facts = [endpoint, bucket, key, version, head.size, ranges.length];
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 8);
-}
-
-function damaged({ doing, head }: Source): SnapshotError {
-  return new SnapshotError('corrupt', doing, {
-    why: `what arrived is not what was stored: its MD5 sums do not give the ETag ${bareEtag(head.etag)}`,
-    hint: 'Try again; if it stays so, restore another snapshot, and check the S3 server and what stands before it.',
-    retryable: true,
-  });
 }

@@ -42,10 +42,28 @@ describe('minimalPolicy', () => {
     expect(rights({ objects })).toEqual(expect.arrayContaining(['s3:PutObjectTagging', 's3:PutObjectAcl']));
     expect(rights({}, { versions: true, locks: false })).toContain('s3:DeleteObjectVersion');
     expect(rights({}, { versions: false, locks: true })).toContain('s3:GetObjectRetention');
-    const keyId = 'arn:aws:kms:us-east-1:1:key/2';
-    expect(rights({ encryption: { kind: 'sse-kms', keyId } })).toContain('kms:GenerateDataKey');
+  });
+
+  const byAlias = { 'ForAnyValue:StringEquals': { 'kms:ResourceAliases': 'alias/it' } };
+  it.each([
+    ['arn:aws:kms:us-east-1:1:key/2', 'arn:aws:kms:us-east-1:1:key/2', undefined],
+    ['2', 'arn:aws:kms:us-east-1:*:key/2', undefined],
     // An alias is no resource that a policy could name.
-    expect(rights({ encryption: { kind: 'sse-kms', keyId: 'alias/it' } })).toEqual(rights({}));
+    ['alias/it', 'arn:aws:kms:us-east-1:*:key/*', byAlias],
+    ['arn:aws:kms:us-east-1:1:alias/it', 'arn:aws:kms:us-east-1:1:key/*', byAlias],
+  ])('allows to use the key %s', (keyId, Resource, Condition) => {
+    const { Statement } = minimalPolicy(settings({ encryption: { kind: 'sse-kms', keyId } }), bare);
+    expect(Statement.find(({ Sid }) => Sid === 'Key')).toEqual({
+      Sid: 'Key',
+      Effect: 'Allow',
+      Resource,
+      Action: ['kms:GenerateDataKey', 'kms:Decrypt'],
+      ...(Condition === undefined ? {} : { Condition }),
+    });
+  });
+
+  it('asks for nothing of the default key of the account', () => {
+    expect(rights({ encryption: { kind: 'sse-kms', keyId: undefined } })).toEqual(rights({}));
   });
 });
 

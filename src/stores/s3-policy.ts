@@ -39,8 +39,6 @@ export function minimalPolicy(settings: S3Settings, { versions, locks }: BucketT
   const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
   const arn = `arn:${partition}:s3:::${bucket}`;
   const inFolder = `${arn}/${folderPrefix(settings)}*`;
-  // An alias or a bare id is no resource: only an ARN can be pasted.
-  const key = encryption.kind === 'sse-kms' && encryption.keyId?.startsWith('arn:') ? encryption.keyId : '';
   const statements = [
     statement('Bucket', arn, ['s3:ListBucket', 's3:ListBucketMultipartUploads']),
     statement('Snapshots', inFolder, [
@@ -52,7 +50,7 @@ export function minimalPolicy(settings: S3Settings, { versions, locks }: BucketT
       ...(objects.acl === undefined ? [] : ['s3:PutObjectAcl']),
       ...(locks ? ['s3:GetObjectRetention', 's3:GetObjectLegalHold'] : []),
     ]),
-    statement('Key', key, ['kms:GenerateDataKey', 'kms:Decrypt']),
+    encryption.kind === 'sse-kms' ? keyStatement(encryption.keyId, partition, region) : [],
     statement('OnlyForS3Check', arn, [
       's3:GetBucketVersioning',
       's3:GetBucketObjectLockConfiguration',
@@ -64,6 +62,26 @@ export function minimalPolicy(settings: S3Settings, { versions, locks }: BucketT
     ]),
   ];
   return { Version: '2012-10-17', Statement: statements.flat() };
+}
+
+/**
+ * What the key of sse-kms needs: by ARN or id, or by its alias, which is a condition and no resource. The account's default key
+ * allows all that is asked through S3 by itself.
+ */
+function keyStatement(
+  keyId: string | undefined,
+  partition: string,
+  region: string,
+): readonly PolicyStatement[] {
+  const [, arn, of = `arn:${partition}:kms:${region}:*`, name = ''] =
+    /^((arn:[^:]+:kms:[^:]*:[^:]*):)?(.+)$/.exec(keyId ?? '') ?? [];
+  const actions = ['kms:GenerateDataKey', 'kms:Decrypt'];
+  if (name === '') return [];
+  if (!name.startsWith('alias/')) {
+    return statement('Key', arn === undefined ? `${of}:key/${name}` : `${of}:${name}`, actions);
+  }
+  const Condition = { 'ForAnyValue:StringEquals': { 'kms:ResourceAliases': name } };
+  return statement('Key', `${of}:key/*`, actions).map((one) => ({ ...one, Condition }));
 }
 
 /** Nothing without a resource, or without an action. */

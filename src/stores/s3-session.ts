@@ -8,7 +8,7 @@ import type { S3Settings } from '../config/types.ts';
 import { addressOf, hostOf } from './s3-address.ts';
 import { credentialsOf } from './s3-credentials.ts';
 import { proxyFor, shownProxy } from './s3-proxy.ts';
-import { trustedAuthorities } from './s3-trust.ts';
+import { trustedAuthorities, trustMachine } from './s3-trust.ts';
 
 /** Bytes per write. */
 const SLICE = 256 * 1024;
@@ -26,7 +26,7 @@ export interface S3Route {
   readonly handler: NodeHttpHandler;
   /** `host:port`; undefined: straight. */
   readonly proxy: string | undefined;
-  /** A line for each CA that was loaded beside those of the system. */
+  /** A line for each CA that was loaded beside those of Node and of this machine. */
   readonly authorities: readonly string[];
 }
 
@@ -38,6 +38,8 @@ export function openRoute(settings: S3Settings, stallMs: number, env: Environmen
     ...(proxy === undefined ? {} : { proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } }),
   };
   const checked = !settings.insecure && !settings.skipSSLVerify;
+  // Whoever finds keys asks over TLS too, wherever S3 is.
+  if (checked || settings.keys === undefined) trustMachine();
   const authorities = checked ? trustedAuthorities(settings.endpointCA) : undefined;
   return {
     proxy: proxy === undefined ? undefined : shownProxy(proxy),

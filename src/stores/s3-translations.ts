@@ -16,7 +16,7 @@ export interface S3Call {
   readonly insecure: boolean;
   /** `host:port` of the proxy on the way; undefined: there is none. */
   readonly proxy: string | undefined;
-  /** The CAs that were loaded beside those of the system. */
+  /** The CAs that were loaded beside those of Node and of this machine. */
   readonly authorities: readonly string[];
   /** For the clock comparison. */
   readonly now: Date;
@@ -165,7 +165,7 @@ const BY_NAME: Readonly<Record<string, Translation>> = {
 const unknownCa: Translation = {
   code: 'tls',
   why: ({ endpoint, authorities }) =>
-    `the certificate of ${endpoint} is not signed by a CA that is trusted here: ${['those of the system', ...authorities].join(', ')}`,
+    `the certificate of ${endpoint} is not signed by a CA that is trusted here: ${['those of Node and of this machine', ...authorities].join(', ')}`,
   hint: 'Name its CA with --s3-endpoint-ca.',
 };
 const unknownHost: Translation = {

@@ -1,6 +1,11 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
+import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
+import { certificateAuthority } from '../../test/support/certificates.ts';
+import { scratchDir } from '../../test/support/scratch.ts';
 import { trustedAuthorities } from './s3-trust.ts';
 
 const [one = '', two = ''] = rootCertificates;
@@ -10,6 +15,28 @@ const inline = (pem: string) => Buffer.from(pem).toString('base64');
 it('is undefined without a CA of our own', () => {
   expect(trustedAuthorities('')).toBeUndefined();
   expect(trustedAuthorities('  ')).toBeUndefined();
+});
+
+it('has Node trust the CAs of the machine too, with and without a CA of our own', async () => {
+  await using scratch = await scratchDir('trust-');
+  const { pem } = await certificateAuthority(scratch.path, 'of this machine');
+  const file = join(scratch.path, 'machine.crt');
+  await writeFile(file, pem);
+  const script = `
+    import { getCACertificates } from 'node:tls';
+    import { openRoute } from '${import.meta.dirname}/s3-session.ts';
+    import { trustedAuthorities } from '${import.meta.dirname}/s3-trust.ts';
+    const settings = { endpoint: 's3.example.com', endpointCA: '', bucket: 'b', region: 'r', proxy: 'none', lookup: 'path' };
+    const has = (all) => all.some((one) => one.trim() === process.env.ONE.trim());
+    const before = has(getCACertificates('default'));
+    openRoute(settings, 1000, {});
+    const ours = trustedAuthorities(process.env.OURS);
+    console.log(JSON.stringify([before, has(getCACertificates('default')), has(ours.ca)]));`;
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], {
+    env: { SSL_CERT_FILE: file, SSL_CERT_DIR: scratch.path, ONE: pem, OURS: inline(one) },
+  });
+  expect(JSON.parse(stdout)).toEqual([false, true, true]);
 });
 
 it('takes bundles of several certificates, with text between', () => {

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { getCACertificates } from 'node:tls';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { certificatesIn, readCertificate } from '../config/pem.ts';
 import { SnapshotError } from '../errors.ts';
 
 export interface Authorities {
-  /** PEM blocks: those that Node trusts anyway, and ours. */
+  /** PEM blocks: those that are trusted anyway, and ours. */
   readonly ca: readonly string[];
   /** A line for each of ours: subject, where it is from and until when it is valid. */
   readonly loaded: readonly string[];
@@ -15,8 +15,23 @@ interface Loaded {
   readonly text: string;
 }
 
+let machineIsTrusted = false;
+
 /**
- * The CAs to trust for an S3 endpoint: those that Node trusts anyway and those of `--s3-endpoint-ca`, a space-separated
+ * Has Node trust the CAs of this machine beside those that it brings along: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or the system's
+ * own files. Everything over TLS that names no CAs of its own does so from then on, the service that hands out keys too. Done
+ * once, when TLS is first needed: it takes some 50 ms, and a file that changes later is not seen.
+ */
+export function trustMachine(): void {
+  if (machineIsTrusted) return;
+  machineIsTrusted = true;
+  const known = new Set(getCACertificates('default'));
+  const all = new Set([...known, ...getCACertificates('system')]);
+  if (all.size > known.size) setDefaultCACertificates([...all]);
+}
+
+/**
+ * The CAs to trust for an S3 endpoint: those that are trusted anyway and those of `--s3-endpoint-ca`, a space-separated
  * list of base64 PEM bundles and file paths. Undefined when the list is empty.
  * @throws SnapshotError `usage` | `io`, naming the item that is wrong
  */

@@ -99,7 +99,7 @@ describe.each(Object.keys(ways))('completion in %s', (shell) => {
       expect.arrayContaining(['--dry-run', '--snapshot-retention', '--s3-bucket', '--config']),
     );
     expect(found).not.toContain('--etcd-cafile');
-    expect(found).not.toContain('--output');
+    expect(found).not.toContain('--all-nodes');
   });
 
   it('knows both spellings, and flags before the command', async () => {
@@ -116,8 +116,8 @@ describe.each(Object.keys(ways))('completion in %s', (shell) => {
     expect(await offers('s3', '')).toEqual(['check']);
   });
 
-  it('knows the snapshots that can be deleted', async () => {
-    expect(await offers('delete', 'on')).toEqual([NAME]);
+  it.each(['delete', 'verify', 'restore'])('knows the snapshots for %s', async (command) => {
+    expect(await offers(command, 'on')).toEqual([NAME]);
   });
 });
 

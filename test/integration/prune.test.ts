@@ -88,6 +88,17 @@ describe('etcd-snapshot prune', () => {
     ]);
     expect(stdout).toMatch(/^keep .*-1 .* it is held$/m);
     expect(stdout).toMatch(/^delete .*-2 .* number 6 of 6, newest first, of which 4 are kept$/m);
+    const document = await scene.run('prune', '--dry-run', '--snapshot-retention=4', '-o', 'json');
+    const [second = ''] = names(scene, [2]);
+    const { dryRun, stores } = JSON.parse(document.stdout);
+    expect([dryRun, stores.length]).toEqual([true, 1]);
+    expect(stores[0]).toMatchObject({ store: 'local', retention: 4, deleted: [], failed: [] });
+    expect(stores[0].delete[0]).toEqual({
+      name: second,
+      location: `file://${scene.dir}/${second}`,
+      why: 'number 6 of 6, newest first, of which 4 are kept',
+    });
+    expect([stores[0].delete.length, stores[0].keep.length]).toEqual([2, 5]);
     expect(await scene.left()).toEqual(before);
     expect(await scene.records()).toHaveLength(7);
   });

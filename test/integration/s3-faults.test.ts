@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { S3Settings } from '../../src/config/types.ts';
 import { noteUpload } from '../../src/stores/s3-journal.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
+import { runCommand, s3Env, s3Flags } from '../support/command.ts';
 import { type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
 import { type S3Front, startS3Front } from '../support/s3-front.ts';
@@ -265,6 +266,23 @@ describe.each(s3Kinds)('TLS to %s', (kind) => {
     const inline = Buffer.from(s3.ca?.pem ?? '').toString('base64');
     expect(await list({ endpointCA: inline })).toEqual([]);
     expect(await list({ endpointCA: `${s3.ca?.caFile ?? ''} ${inline}` })).toEqual([]);
+  });
+
+  it('takes a CA of the machine', async () => {
+    const settings = s3.settings(BUCKET);
+    const flags = s3Flags(settings).filter((flag) => !flag.startsWith('--s3-endpoint-ca'));
+    await using folder = await scratchDir('machine-ca-');
+    const run = (env: Record<string, string>) =>
+      runCommand(['ls', '--distribution=custom', `--dir=${folder.path}`, ...flags], {
+        ...s3Env(settings),
+        SSL_CERT_DIR: folder.path,
+        ...env,
+      });
+    const known = await run({ SSL_CERT_FILE: s3.ca?.caFile ?? '' });
+    expect(known.code, known.stderr).toBe(0);
+    const unknown = await run({});
+    expect(unknown.code, unknown.stderr).toBe(1);
+    expect(unknown.stderr).toContain('those of Node and of this machine');
   });
 
   it('skips the check when told to', async () => {

@@ -33,6 +33,31 @@ export interface ScriptedS3 extends AsyncDisposable {
   connections(): Promise<number>;
 }
 
+/** Of a server without TLS that takes all keys. @param endpoint `host:port` */
+export function plainSettings(endpoint: string): S3Settings {
+  return {
+    endpoint,
+    endpointCA: '',
+    skipSSLVerify: false,
+    insecure: true,
+    keys: {
+      accessKey: new Redacted('key'),
+      secretKey: new Redacted('secret'),
+      sessionToken: undefined,
+    },
+    bucket: 'bucket',
+    region: 'us-east-1',
+    folder: '',
+    timeoutMs: 60_000,
+    stallMs: 30_000,
+    proxy: 'environment',
+    lookup: 'auto',
+    checksums: 'when-required',
+    encryption: { kind: 'none' },
+    objects: { storageClass: undefined, acl: undefined, tags: new Map() },
+  };
+}
+
 /** An S3 server in memory, as wrong as a test wants it to be: real ones cannot be made to lie. */
 export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
   const diary: string[] = [];
@@ -133,27 +158,7 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
-    settings: {
-      endpoint: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-      endpointCA: '',
-      skipSSLVerify: false,
-      insecure: true,
-      keys: {
-        accessKey: new Redacted('key'),
-        secretKey: new Redacted('secret'),
-        sessionToken: undefined,
-      },
-      bucket: 'bucket',
-      region: 'us-east-1',
-      folder: '',
-      timeoutMs: 60_000,
-      stallMs: 30_000,
-      proxy: 'environment',
-      lookup: 'auto',
-      checksums: 'when-required',
-      encryption: { kind: 'none' },
-      objects: { storageClass: undefined, acl: undefined, tags: new Map() },
-    },
+    settings: plainSettings(`127.0.0.1:${(server.address() as AddressInfo).port}`),
     diary,
     sums,
     objects,
