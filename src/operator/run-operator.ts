@@ -72,7 +72,8 @@ export async function runOperator(
   const client = stack.use(await connect(config.kubeconfig));
   const facts = createClusterFacts(client, program);
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
-  const reports = createPartReports({ report, tellOfSecret: events.tellOfSecret });
+  const { tellOfSecret } = events;
+  const reports = createPartReports({ report, tellOfSecret, countSuspended: metrics.suspended });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
   const memory = createRecordMemory(program, timers);
@@ -104,7 +105,7 @@ export async function runOperator(
       reports.s3Changed(view, before);
       inventory.look('leftovers');
       inventory.look('s3');
-      retryDeletions();
+      reconsiderRecords();
     },
     onNotes(notes) {
       for (const note of notes) events.tellOfSecret(note);
@@ -136,10 +137,8 @@ export async function runOperator(
     },
     signal: stop,
   });
-  const retryDeletions = () => {
-    for (const { file } of watched.view.all()) {
-      if (file.metadata.deletionTimestamp !== undefined) records.enqueue(file.metadata.name);
-    }
+  const reconsiderRecords = () => {
+    for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
   };
   const shared = {
     program,
@@ -207,6 +206,7 @@ export async function runOperator(
     timers,
     logger,
     onSnapshots: metrics.snapshots,
+    onSuspended: reports.suspended,
   });
   const inventory = createInventoryController({
     ...looks,
@@ -233,10 +233,11 @@ export async function runOperator(
     onGained() {
       inventory.look('s3');
       inventory.look('departed');
-      for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
+      reconsiderRecords();
     },
     onState({ leading, holder, error }) {
       metrics.leading(leading);
+      if (led.leading && !leading) reports.leadsNoMore();
       if (leading !== led.leading || holder !== led.holder)
         logger.info({ leading, holder }, 'Leadership of S3');
       led = { leading, holder };
