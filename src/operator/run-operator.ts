@@ -19,7 +19,6 @@ import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
-import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
 import { createPartStates, giveUp, notYet, tellOnce } from './conditions.ts';
@@ -28,6 +27,7 @@ import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
 import { createPartReports } from './part-reports.ts';
 import { createOperatorRecorder, rememberCluster } from './recorder.ts';
+import { createS3Opener } from './s3-stores.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
 import type { OperatorTuning } from './tuning.ts';
@@ -85,22 +85,11 @@ export async function runOperator(
   });
   const place = { store: 'local', dir: config.snapshotDir } as const;
 
-  // 35 MB that only those pay who use it.
-  const { createS3Store } = config.s3.kind === 'off' ? {} : await import('../stores/s3-store.ts');
   const live = createLiveS3({
     source: config.s3,
     retention: config.s3Retention,
     defaultRetention: settings.retention,
-    open(s3) {
-      if (createS3Store === undefined)
-        throw new Error('S3 is off, and settings of it have come all the same');
-      return {
-        store: createS3Store(s3, { program, nodeName, journalDir: config.snapshotDir }),
-        shared: createS3Store(s3, { program, nodeName, mayCall: () => leadership.assert() }),
-        place: { store: 's3', endpoint: s3.endpoint, bucket: s3.bucket, prefix: s3.folder },
-        location: (name) => s3Location(s3, name),
-      };
-    },
+    open: await createS3Opener(config, { program, assertLeading: () => leadership.assert() }),
     onChange(view, before) {
       reports.s3Changed(view, before);
       inventory.look('leftovers');
