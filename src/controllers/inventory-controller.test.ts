@@ -10,6 +10,7 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   let probeError: SnapshotError | undefined;
   const asked: number[] = [];
   let etcdError: SnapshotError | undefined;
+  let paused = false;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -27,6 +28,7 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
       return promise;
     },
     s3View: () => view,
+    isPaused: () => paused,
     s3Probe: async (asked) => {
       probed.push(asked);
       if (probeError !== undefined) throw probeError;
@@ -52,6 +54,9 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
     probed,
     outcomes,
     controller,
+    pause(now: boolean) {
+      paused = now;
+    },
     /** Times at which etcd was looked at. */
     asked,
     failEtcd(error: SnapshotError | undefined) {
@@ -104,6 +109,25 @@ it.each([undefined, new SnapshotError('forbidden', 'refused with the old key')])
     expect(scene.outcomes).toEqual(['refused with the new key']);
   },
 );
+
+it('nothing that has records is looked at while none must be written, nor is it said how a look fared that ran then', async () => {
+  await using scene = start();
+  scene.change(1);
+  await scene.timers.advance(0);
+  scene.pause(true);
+  scene.looked[0]?.end(new SnapshotError('unavailable', 'the definition is being deleted'));
+  await scene.timers.advance(0);
+  for (const look of ['local', 's3', 'departed'] as const) scene.controller.look(look);
+  await scene.timers.advance(600_000);
+  expect([scene.looked.length, scene.outcomes]).toEqual([1, []]);
+  scene.controller.look('etcd');
+  await scene.timers.advance(0);
+  expect(scene.outcomes).toEqual([undefined]);
+  scene.pause(false);
+  scene.controller.look('s3');
+  await scene.timers.advance(0);
+  expect(scene.looked).toHaveLength(2);
+});
 
 it('one that does not lead asks S3 once, until it answers, and says nothing of what it has not asked', async () => {
   await using scene = start({ leads: false });

@@ -1,5 +1,6 @@
 import type { Config } from '../config/types.ts';
 import { createController } from '../controllers/controller.ts';
+import { watchDefinition } from '../controllers/definition-watch.ts';
 import { createInventoryController } from '../controllers/inventory-controller.ts';
 import { createLiveS3 } from '../controllers/live-s3.ts';
 import { watchRecords } from '../controllers/record-view.ts';
@@ -21,7 +22,8 @@ import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { createPartStates, giveUp, notYet, tellOnce } from './conditions.ts';
+import { createPartStates, notYet, tellOnce } from './conditions.ts';
+import { watchEnding } from './ending.ts';
 import { createOperatorEvents } from './events.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
@@ -77,7 +79,18 @@ export async function runOperator(
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
   const memory = createRecordMemory(program, timers);
-  const writer = createRecordWriter({ ...memory, files, program, finalizer, clock: timers, events });
+  const definition = watchDefinition({
+    client,
+    timers,
+    random,
+    onState(error) {
+      report('definition', error);
+      if (error === undefined && watched.view.synced) lookAtRecords();
+    },
+    signal: stop,
+  });
+  const ours = { files, program, finalizer, events };
+  const writer = createRecordWriter({ ...memory, ...definition, ...ours, clock: timers });
   const folder = createLocalStore({
     dir: config.snapshotDir,
     isDefaultDir: config.snapshotDirIsDefault,
@@ -121,11 +134,14 @@ export async function runOperator(
       if (!synced) return;
       recordsKnown.resolve();
       void rememberCluster(facts, logger, stop);
-      // Without the records none of these could look.
-      for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+      lookAtRecords();
     },
     signal: stop,
   });
+  /** Without the records none of these could look. */
+  const lookAtRecords = () => {
+    for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+  };
   const reconsiderRecords = () => {
     for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
   };
@@ -177,6 +193,7 @@ export async function runOperator(
     timers,
     observe: metrics.observe,
     onStreamed: reports.streamed,
+    logger,
     onUploaded(error) {
       reports.uploaded(error);
       if (error !== undefined) inventory.doubtS3();
@@ -199,6 +216,7 @@ export async function runOperator(
   });
   const inventory = createInventoryController({
     ...looks,
+    isPaused: definition.definitionIsGoing,
     s3View: () => live.view(),
     // A name that no snapshot has: whether it is there does not matter, but that S3 says so.
     s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
@@ -212,39 +230,27 @@ export async function runOperator(
     timers,
     random,
   });
-  let led: { leading: boolean; holder: string | undefined } = { leading: false, holder: undefined };
   const leadership = takePartInElection({
     client,
     nodeName,
     timers,
     random,
     durationMs: tuning.leaseDurationMs,
+    logger,
     onGained() {
       inventory.look('s3');
       inventory.look('departed');
       reconsiderRecords();
     },
-    onState({ leading, holder, error }) {
+    onState({ leading, error }) {
       metrics.leading(leading);
-      if (led.leading && !leading) reports.leadsNoMore();
-      if (leading !== led.leading || holder !== led.holder)
-        logger.info({ leading, holder }, 'Leadership of S3');
-      led = { leading, holder };
+      if (!leading) reports.leadsNoMore();
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
   });
 
-  const abort = new AbortController();
-  stop.addEventListener(
-    'abort',
-    () => {
-      logger.info({ graceSeconds: settings.gracePeriodMs / 1000 }, 'Ending: a running snapshot may finish');
-      readiness.set('process', { ready: false, reason: 'is told to end' });
-      stack.use(timers.after(settings.gracePeriodMs, () => giveUp(abort, logger)));
-    },
-    { once: true },
-  );
+  const ending = stack.use(watchEnding({ ...settings, stop, readiness, logger, timers }));
   inventory.look('leftovers');
   inventory.look('etcd');
   if (live.view().state === 'ready') {
@@ -253,6 +259,7 @@ export async function runOperator(
   }
   await Promise.all([
     watched.stopped,
+    definition.stopped,
     leadership.stopped,
     records.run(stop),
     inventory.run(stop),
@@ -280,7 +287,7 @@ export async function runOperator(
         onState: reports.ran,
       },
       stop,
-      abort.signal,
+      ending.over,
     ),
   ]);
   await events.flush(AbortSignal.timeout(FLUSH_MS));

@@ -275,4 +275,38 @@ describe('the definition of the records', () => {
     await operator.part('kubernetes', true);
     for (const { spec } of [local, remote]) await scene.recordOf(spec.snapshotName, ready);
   });
+
+  it('being deleted: nothing is recorded, which is told once, until it is back', async () => {
+    const [record, fresh] = [await onDisk(), newName()];
+    const began = (await operator.log()).length;
+    const { name } = record.metadata;
+    const finalizers = (value: unknown) =>
+      scene.cluster.run(
+        'patch',
+        'etcdsnapshotfile',
+        name,
+        '--type=merge',
+        `-p=${JSON.stringify({ metadata: { finalizers: value } })}`,
+      );
+    // Somebody else's finalizer keeps the definition from going.
+    await finalizers([keys.finalizer, 'example.com/waits']);
+    await scene.cluster.run('delete', 'crd', DEFINITION, '--wait=false');
+    expect(await operator.part('definition', false)).toContain('install it again: kubectl apply -f');
+    await copyIn(operator, fresh);
+    await until(async () => (await scene.cluster.records()).length === 1);
+    const looked = (await operator.log()).length;
+    const rounds = () => operator.metric('reconciles_total', { controller: 'etcd', status: 'success' });
+    const before = await rounds();
+    // In the same time the folder and S3 would have been looked at as often.
+    await until(async () => (await rounds()) >= before + 5);
+    expect((await scene.cluster.records()).map(({ metadata }) => metadata.name)).toEqual([name]);
+    const log = await operator.log();
+    expect(log.slice(looked)).not.toContain('Part does not work');
+    expect(log.slice(began).match(/Records are neither made nor changed/g)).toHaveLength(1);
+    await finalizers(null);
+    await scene.cluster.run('wait', '--for=delete', `crd/${DEFINITION}`, '--timeout=60s');
+    await scene.makeDefinitions();
+    for (const snapshot of [record.spec.snapshotName, fresh]) await scene.recordOf(snapshot, ready);
+    expect(await operator.part('definition', true)).toBe('');
+  });
 });

@@ -289,6 +289,13 @@ describe('SIGTERM in mid-snapshot', () => {
     const done = await operator.metric('save_duration_seconds_count', { status: 'success' });
     expect(await operator.stop()).toBe(0);
     expect(await operator.log()).toContain('the grace period is over');
+    const failed = (await scene.cluster.records('local-cut-aborted-')).filter(
+      ({ status }) => status?.error !== undefined,
+    );
+    expect(failed).toMatchObject([
+      { spec: { location: '' }, status: { error: { message: expect.stringContaining('told to end') } } },
+    ]);
+    expect(await scene.told(failed[0]?.metadata.name ?? '', 'ETCDSnapshotFailed')).toContain('told to end');
     const files = await readdir(operator.dir);
     expect(files.filter((name) => !/^cut-aborted-\d+$/.test(name))).toEqual([]);
     expect(files).toHaveLength(done);
