@@ -52,7 +52,7 @@ async function findLeader(): Promise<void> {
   const found = await Promise.all(
     members().map(async ({ endpoint }) => {
       const one = createEtcdSource({ ...scene.plane.etcd.settings(), endpoints: [endpoint] }, clock);
-      const { memberId, leaderId } = await one.status(AbortSignal.timeout(10_000));
+      const { memberId, leaderId } = await one.status(AbortSignal.timeout(30_000));
       one.close();
       return memberId === leaderId;
     }),

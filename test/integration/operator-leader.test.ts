@@ -38,7 +38,7 @@ interface Lease {
 
 async function lease(): Promise<Lease['spec']> {
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/${LEASE}`;
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(30_000);
   return (await scene.client.request<Lease>({ method: 'GET', path, signal })).spec;
 }
 

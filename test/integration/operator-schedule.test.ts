@@ -285,7 +285,7 @@ describe('SIGTERM in mid-snapshot', () => {
     const done = await operator.metric('save_duration_seconds_count', { status: 'success' });
     expect(await operator.stop()).toBe(0);
     expect(await operator.log()).toContain('the grace period is over');
-    const failed = (await bed.scene.cluster.records('local-cut-aborted-')).filter(
+    const failed = (await bed.scene.cluster.records('cut-aborted-')).filter(
       ({ status }) => status?.error !== undefined,
     );
     expect(failed).toMatchObject([
