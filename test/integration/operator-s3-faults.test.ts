@@ -119,6 +119,26 @@ describe('S3 away', () => {
     await settle(operator, folder);
   });
 
+  it('silent when the operator is told to end: the copy on disk stands, and the one that is given up is recorded', async () => {
+    const folder = named();
+    away('hang');
+    const args = [EVERY_SECOND, ...KEEP_ALL, '--grace-period=1s'];
+    const operator = await scene.start({ node: folder, folder, args });
+    await until(async () => (await finals(operator)).length > 0);
+    operator.kill('SIGTERM');
+    expect(await operator.exited).toBe(0);
+    const [file = ''] = await finals(operator);
+    const message = expect.stringContaining('told to end');
+    const records = (await scene.records()).filter(({ spec }) => spec.snapshotName === file);
+    expect(records.toSorted((a, b) => (a.spec.nodeName < b.spec.nodeName ? 1 : -1))).toMatchObject([
+      { spec: { nodeName: folder }, status: { readyToUse: true } },
+      {
+        spec: { nodeName: 's3', location: `s3://${scene.bucket}/${folder}/${file}` },
+        status: { error: { message } },
+      },
+    ]);
+  });
+
   it('silent while leftovers are looked for: a save does not wait for that, and does not fail of it', async () => {
     const folder = named();
     let held = 0;
