@@ -13,6 +13,8 @@ export interface DefinitionWatchOptions {
   readonly random: () => number;
   /** Undefined: it is there, and stays. */
   readonly onState: (error: SnapshotError | undefined) => void;
+  /** It was being deleted, and is there anew. */
+  readonly onBack: () => void;
   readonly signal: AbortSignal;
 }
 
@@ -35,6 +37,7 @@ interface RawDefinition {
 export function watchDefinition(options: DefinitionWatchOptions): DefinitionWatch {
   let isThere = false;
   let isGoing = false;
+  let hasGone = false;
   const told = () => {
     if (isGoing) return going();
     return isThere ? undefined : absent();
@@ -47,7 +50,11 @@ export function watchDefinition(options: DefinitionWatchOptions): DefinitionWatc
     onChange(_name, now) {
       isThere = now !== undefined;
       isGoing = now === true;
+      hasGone ||= isGoing;
       options.onState(told());
+      if (now !== false || !hasGone) return;
+      hasGone = false;
+      options.onBack();
     },
     onState({ synced, error }) {
       // That the API server is away is told of the records; what was known of the definition stays known.

@@ -83,9 +83,9 @@ export async function runOperator(
     client,
     timers,
     random,
-    onState(error) {
-      report('definition', error);
-      if (error === undefined && watched.view.synced) lookAtRecords();
+    onState: (error) => report('definition', error),
+    onBack() {
+      if (watched.view.synced) lookAtRecords();
     },
     signal: stop,
   });
