@@ -25,6 +25,7 @@ import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
 import { createPartStates, notYet, tellOnce } from './conditions.ts';
 import { watchEnding } from './ending.ts';
 import { createOperatorEvents } from './events.ts';
+import { openKeptWishes } from './kept-wishes.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
 import { createPartReports } from './part-reports.ts';
@@ -78,7 +79,8 @@ export async function runOperator(
   const reports = createPartReports({ report, tellOfSecret, countSuspended: metrics.suspended });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
-  const memory = createRecordMemory(program, timers);
+  const kept = stack.use(await openKeptWishes(config.snapshotDir, logger));
+  const memory = createRecordMemory(program, timers, kept);
   const definition = watchDefinition({
     client,
     timers,
