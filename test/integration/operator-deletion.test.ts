@@ -121,7 +121,7 @@ describe('kubectl delete of a record', () => {
         await until(async () => uids.add((await recordOf(name)).metadata.uid).size === count);
         expect((await recordOf(name)).metadata.annotations).toMatchObject({ [POLICY]: 'Retain' });
       }
-      expect(await reasons(record)).toContain('ETCDSnapshotRetained');
+      await until(told(record, 'ETCDSnapshotRetained'));
     }
     expect(await files()).toContain(disk.name);
     await s3.client().send(new HeadObjectCommand({ Bucket: BUCKET, Key: remote.key }));

@@ -161,7 +161,9 @@ describe('one operator looks after S3', () => {
     await until(() => acts().filter((request) => request.count > woken.count).length >= 20);
     await expectNeverTwo(woken);
     await scene.converge(folder, [leader, other], { objects: 0 });
-    const reasons = (await scene.cluster.events(record)).map(({ reason }) => reason);
+    const reasonsOf = async () => (await scene.cluster.events(record)).map(({ reason }) => reason);
+    await until(async () => (await reasonsOf()).includes('ETCDSnapshotDeleted'));
+    const reasons = await reasonsOf();
     expect(reasons.filter((reason) => reason === 'ETCDSnapshotDeleted')).toHaveLength(1);
     expect(reasons).not.toContain('ETCDSnapshotDeleteFailed');
   });
