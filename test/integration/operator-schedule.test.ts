@@ -257,7 +257,7 @@ describe('SIGTERM in mid-snapshot', () => {
       args: [every('1s')],
     });
     await operator.ready();
-    front.throttle(200_000);
+    front.throttle(20_000);
     await until(inTheMiddle(operator.dir));
     operator.kill('SIGTERM');
     await until(async () => (await operator.log()).includes('a running snapshot may finish'));
@@ -279,7 +279,7 @@ describe('SIGTERM in mid-snapshot', () => {
     });
     await operator.ready();
     await until(async () => (await operator.metric('leader')) === 1);
-    front.throttle(50_000);
+    front.throttle(10_000);
     const draft = async () => (await readdir(operator.dir)).some((name) => name.startsWith('.cut-'));
     await until(draft);
     const done = await operator.metric('save_duration_seconds_count', { status: 'success' });
