@@ -9,6 +9,7 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   const probed: S3Ready[] = [];
   let probeError: SnapshotError | undefined;
   const asked: number[] = [];
+  const atFolder: number[] = [];
   let etcdError: SnapshotError | undefined;
   let paused = false;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
@@ -19,7 +20,10 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   let view: S3View = { state: 'off' };
   let over = new AbortController();
   const controller = createInventoryController({
-    local: async () => false,
+    async local() {
+      atFolder.push(timers.monotonic());
+      return false;
+    },
     s3: (asked, signal) => {
       const { promise, resolve, reject } = Promise.withResolvers<boolean>();
       signal.addEventListener('abort', () => reject(signal.reason));
@@ -59,6 +63,8 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
     },
     /** Times at which etcd was looked at. */
     asked,
+    /** The same of the folder. */
+    atFolder,
     failEtcd(error: SnapshotError | undefined) {
       etcdError = error;
     },
@@ -150,6 +156,19 @@ it('one that does not lead asks S3 once, until it answers, and says nothing of w
   await scene.timers.advance(0);
   expect(scene.probed).toHaveLength(asked + 2);
   expect(scene.looked).toEqual([]);
+});
+
+it('looks at folder and S3 again after the interval though nothing tells of a change: the net below the watches', async () => {
+  await using scene = start({ intervalMs: 10_000 });
+  scene.controller.look('local');
+  scene.change(1);
+  for (const _ of [1, 2, 3]) {
+    await scene.timers.advance(0);
+    scene.looked.at(-1)?.end();
+    await scene.timers.advance(10_000);
+  }
+  expect(scene.atFolder).toEqual([0, 10_000, 20_000, 30_000]);
+  expect(scene.looked).toHaveLength(4);
 });
 
 it('looks again after the interval, also when only a change could cure what failed: nobody may tell of it', async () => {
