@@ -12,7 +12,7 @@ export default defineConfig({
           include: ['test/integration/**/*.test.ts'],
           globalSetup: ['test/support/shared-control-plane.ts'],
           // Real servers on two cores: generous limits, and few files at a time.
-          testTimeout: 120_000,
+          testTimeout: 240_000,
           hookTimeout: 300_000,
           maxWorkers: 2,
         },

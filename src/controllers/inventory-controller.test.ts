@@ -9,7 +9,9 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   const probed: S3Ready[] = [];
   let probeError: SnapshotError | undefined;
   const asked: number[] = [];
+  const atFolder: number[] = [];
   let etcdError: SnapshotError | undefined;
+  let paused = false;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -18,7 +20,10 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   let view: S3View = { state: 'off' };
   let over = new AbortController();
   const controller = createInventoryController({
-    local: async () => false,
+    async local() {
+      atFolder.push(timers.monotonic());
+      return false;
+    },
     s3: (asked, signal) => {
       const { promise, resolve, reject } = Promise.withResolvers<boolean>();
       signal.addEventListener('abort', () => reject(signal.reason));
@@ -27,6 +32,7 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
       return promise;
     },
     s3View: () => view,
+    isPaused: () => paused,
     s3Probe: async (asked) => {
       probed.push(asked);
       if (probeError !== undefined) throw probeError;
@@ -52,8 +58,13 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
     probed,
     outcomes,
     controller,
+    pause(now: boolean) {
+      paused = now;
+    },
     /** Times at which etcd was looked at. */
     asked,
+    /** The same of the folder. */
+    atFolder,
     failEtcd(error: SnapshotError | undefined) {
       etcdError = error;
     },
@@ -105,6 +116,25 @@ it.each([undefined, new SnapshotError('forbidden', 'refused with the old key')])
   },
 );
 
+it('nothing that has records is looked at while none must be written, nor is it said how a look fared that ran then', async () => {
+  await using scene = start();
+  scene.change(1);
+  await scene.timers.advance(0);
+  scene.pause(true);
+  scene.looked[0]?.end(new SnapshotError('unavailable', 'the definition is being deleted'));
+  await scene.timers.advance(0);
+  for (const look of ['local', 's3', 'departed'] as const) scene.controller.look(look);
+  await scene.timers.advance(600_000);
+  expect([scene.looked.length, scene.outcomes]).toEqual([1, []]);
+  scene.controller.look('etcd');
+  await scene.timers.advance(0);
+  expect(scene.outcomes).toEqual([undefined]);
+  scene.pause(false);
+  scene.controller.look('s3');
+  await scene.timers.advance(0);
+  expect(scene.looked).toHaveLength(2);
+});
+
 it('one that does not lead asks S3 once, until it answers, and says nothing of what it has not asked', async () => {
   await using scene = start({ leads: false });
   scene.failProbes(new SnapshotError('not-found', 'no such bucket', { retryable: true }));
@@ -126,6 +156,19 @@ it('one that does not lead asks S3 once, until it answers, and says nothing of w
   await scene.timers.advance(0);
   expect(scene.probed).toHaveLength(asked + 2);
   expect(scene.looked).toEqual([]);
+});
+
+it('looks at folder and S3 again after the interval though nothing tells of a change: the net below the watches', async () => {
+  await using scene = start({ intervalMs: 10_000 });
+  scene.controller.look('local');
+  scene.change(1);
+  for (const _ of [1, 2, 3]) {
+    await scene.timers.advance(0);
+    scene.looked.at(-1)?.end();
+    await scene.timers.advance(10_000);
+  }
+  expect(scene.atFolder).toEqual([0, 10_000, 20_000, 30_000]);
+  expect(scene.looked).toHaveLength(4);
 });
 
 it('looks again after the interval, also when only a change could cure what failed: nobody may tell of it', async () => {

@@ -10,6 +10,7 @@ import { type Controller, createController } from './controller.ts';
  */
 export type Look = 'local' | 's3' | 'etcd' | 'departed' | 'leftovers';
 
+const OF_RECORDS: readonly Look[] = ['local', 's3', 'departed'];
 /** What has just failed is not asked again at once. */
 const DOUBT_MS = 5_000;
 
@@ -21,6 +22,8 @@ export interface InventoryControllerOptions {
   readonly s3View: () => S3View;
   /** Asks S3 for something small: for who saves there and does not look there. @throws SnapshotError what it answers */
   readonly s3Probe: (view: S3Ready, signal: AbortSignal) => Promise<void>;
+  /** Whether no record must be made or changed now. Whoever ends it has to ask for a look at all that have records. */
+  readonly isPaused: () => boolean;
   readonly etcd: (signal: AbortSignal) => Promise<void>;
   readonly departed: (signal: AbortSignal) => Promise<void>;
   readonly leftovers: (signal: AbortSignal) => Promise<void>;
@@ -115,6 +118,8 @@ export function createInventoryController(options: InventoryControllerOptions): 
     random: options.random,
     async reconcile(key, signal) {
       const look = key as Look;
+      const isPaused = () => OF_RECORDS.includes(look) && options.isPaused();
+      if (isPaused()) return undefined;
       const view = look === 's3' ? options.s3View() : undefined;
       // What was found with settings that have changed meanwhile tells nothing; their change has asked for another look.
       const isOutdated = () => view?.state === 'ready' && view.outdated.aborted;
@@ -123,7 +128,7 @@ export function createInventoryController(options: InventoryControllerOptions): 
         if (isOutdated()) return undefined;
         if (found) options.onOutcome(look, undefined);
       } catch (error) {
-        if (signal.aborted || isOutdated()) return undefined;
+        if (signal.aborted || isOutdated() || isPaused()) return undefined;
         if (isSnapshotError(error, 'aborted') && options.leading() === undefined) return undefined;
         options.onOutcome(look, asSnapshotError(error));
         // A failure waits its time, but no longer than a success would: nobody may tell when it is over.

@@ -26,20 +26,22 @@ function start(from: S3Source = source, retention?: number) {
   const opened: S3Settings[] = [];
   const views: S3View[] = [];
   const notes: string[] = [];
+  const retired: string[] = [];
   const live = createLiveS3({
     source: from,
     retention,
     defaultRetention: 5,
     open(settings) {
       opened.push(settings);
-      return { place: { bucket: settings.bucket } } as unknown as ReturnType<
+      const retire = () => retired.push(settings.keys?.secretKey.reveal() ?? '');
+      return { place: { bucket: settings.bucket }, retire } as unknown as ReturnType<
         Parameters<typeof createLiveS3>[0]['open']
       >;
     },
     onChange: (view) => views.push(view),
     onNotes: (told) => notes.push(...told.map(({ message }) => message)),
   });
-  return { live, opened, views, notes };
+  return { live, opened, retired, views, notes };
 }
 
 const stateOf = (view: S3View | undefined) => (view?.state === 'unavailable' ? view.error.code : view?.state);
@@ -68,6 +70,16 @@ describe('the settings of S3 in a Secret', () => {
     expect(opened.map(({ keys }) => keys?.secretKey.reveal())).toEqual(['hush', 'other']);
     live.secret(undefined);
     expect(stateOf(live.view())).toBe('not-found');
+  });
+
+  it('are closed as soon as others are in force, or none', () => {
+    const { live, retired } = start();
+    for (const key of ['first', 'first', 'second', 'third']) {
+      live.secret(secret({ 'etcd-s3-secret-key': key }));
+    }
+    expect(retired).toEqual(['first', 'second']);
+    live.secret(undefined);
+    expect(retired).toEqual(['first', 'second', 'third']);
   });
 
   it('are outdated from the moment that others are in force, or none, and not by a Secret that says the same', () => {

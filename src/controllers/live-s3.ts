@@ -11,7 +11,10 @@ import { SnapshotError } from '../errors.ts';
 import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 
 /** What settings open. */
-type OpenedS3 = Omit<S3Ready, 'state' | 'retention' | 'outdated'>;
+export interface OpenedS3 extends Omit<S3Ready, 'state' | 'retention' | 'outdated'> {
+  /** Other settings have come: ends the connections once nothing goes over them any more. */
+  readonly retire: () => void;
+}
 
 /** What is known of the ConfigMap of that name. */
 interface Bundles {
@@ -57,6 +60,7 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
 
   const close = () => {
     opened?.over.abort(new SnapshotError('aborted', 'The settings of S3 have changed'));
+    opened?.s3.retire();
     opened = undefined;
   };
   const ready = (settings: S3Settings, retention: number | undefined): S3View => {
@@ -68,7 +72,8 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
         opened = { from, s3: options.open(settings), over: new AbortController() };
       }
       const keep = options.retention ?? retention ?? defaultRetention;
-      return { state: 'ready', ...opened.s3, outdated: opened.over.signal, retention: keep };
+      const { retire: _, ...s3 } = opened.s3;
+      return { state: 'ready', ...s3, outdated: opened.over.signal, retention: keep };
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error;
       return { state: 'unavailable', error };

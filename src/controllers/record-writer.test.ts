@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
+import { toSnapshotFile } from '../crds/mapping.ts';
 import { SnapshotError } from '../errors.ts';
 import type { SnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
@@ -68,6 +69,31 @@ describe('a record that is let go because its data are gone', () => {
     await expect(scene.writer.release(record, never)).rejects.toMatchObject({ code: 'conflict' });
     expect(scene.diary).toEqual(['lifted']);
   });
+});
+
+it('neither makes nor changes a record while their definition is being deleted, and says what to do', async () => {
+  const files = new Proxy({} as SnapshotFilesApi, {
+    get: (_, call) => () => {
+      throw new Error(`${String(call)} was called`);
+    },
+  });
+  const writer = createRecordWriter({
+    files,
+    program: 'k3s',
+    finalizer: OURS,
+    clock: { now: () => new Date() },
+    events: { emit: () => {} },
+    definitionIsGoing: () => true,
+  });
+  const snapshot = exampleSnapshot('a-n1-1');
+  const file = toSnapshotFile(snapshot, 'k3s');
+  const record = { file, applied: true, seenAt: 0 };
+  const refused = { code: 'unavailable', hint: expect.stringContaining('kubectl apply -f deploy/crds/') };
+  await expect(writer.publish(snapshot, never)).rejects.toMatchObject(refused);
+  await expect(writer.refresh(record, snapshot, never)).rejects.toMatchObject(refused);
+  await expect(writer.mark(record, 'gone', never)).rejects.toMatchObject(refused);
+  // It goes anyway, so there is nothing to come back to.
+  expect(await writer.ensureFinalizer(file, never)).toBe(true);
 });
 
 it('makes a record with what people had asked of the one before it, beside what belongs to the copy', async () => {

@@ -6,6 +6,7 @@ import type { SnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import type { RecordEvents, RecordWriter } from '../reconcilers/ports.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
+import { going } from './definition-watch.ts';
 import { createFinalizer } from './finalizer.ts';
 
 export interface RecordWriterOptions {
@@ -15,16 +16,22 @@ export interface RecordWriterOptions {
   readonly finalizer: string;
   readonly clock: Clock;
   readonly events: RecordEvents;
+  /** Whether the definition of the records is being deleted, as far as that is known: nothing is made or changed then. */
+  readonly definitionIsGoing?: () => boolean;
   /** Annotations with which the record of this copy is born; none unless given. */
   readonly wishesFor?: (snapshot: Snapshot) => Readonly<Record<string, string>>;
 }
 
 export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
-  const { files, program, finalizer: name } = options;
+  const { files, program, finalizer: name, definitionIsGoing = () => false } = options;
+  const assertDefinitionStays = () => {
+    if (definitionIsGoing()) throw going();
+  };
   const finalizer = createFinalizer({ files, finalizer: name });
   /** UIDs of records between the lifting of our finalizer and their deletion. */
   const released = new Set<string>();
   const publish = async (snapshot: Snapshot, signal: AbortSignal) => {
+    assertDefinitionStays();
     const file = toSnapshotFile(snapshot, program);
     const annotations = { ...options.wishesFor?.(snapshot), ...file.metadata.annotations };
     const described = Object.keys(annotations).length === 0 ? {} : { annotations };
@@ -33,6 +40,7 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
     if (created !== undefined) tellCreated(options.events, created);
   };
   const writeStatus = async (file: ETCDSnapshotFile, status: unknown, signal: AbortSignal) => {
+    assertDefinitionStays();
     const { name: record, resourceVersion } = file.metadata;
     const operations = [
       { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
@@ -69,6 +77,7 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
     },
     async ensureFinalizer(file, signal) {
       if (released.has(file.metadata.uid ?? '')) return false;
+      if (definitionIsGoing()) return true;
       await finalizer.ensure(file, signal);
       return true;
     },

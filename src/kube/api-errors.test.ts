@@ -23,6 +23,7 @@ describe('fromAnswer', () => {
     [403, status('Forbidden'), 'forbidden', false],
     [404, status('NotFound', { name: 'x' }), 'not-found', false],
     [404, '404 page not found\n', 'not-found', false],
+    [405, status('MethodNotAllowed'), 'unavailable', true],
     [409, status('AlreadyExists', { name: 'x' }), 'exists', true],
     [409, status('Conflict', { name: 'x' }), 'conflict', true],
     [410, status('Expired'), 'conflict', true],
@@ -39,6 +40,11 @@ describe('fromAnswer', () => {
     expect(error.message).toBe('Cannot create etcdsnapshotfiles.k3s.cattle.io in Kubernetes');
     expect(error.hint).toBeTruthy();
     expect(error.why).toBeTruthy();
+  });
+
+  it('says what to do while the definition of a resource is being deleted, which then takes nothing new', () => {
+    const { hint } = fromAnswer(request, 405, status('MethodNotAllowed'));
+    expect(hint).toMatch(/etcdsnapshotfiles\.k3s\.cattle\.io is gone, and install it again: kubectl apply/);
   });
 
   it('names verb and resource as an RBAC rule does when it is forbidden', () => {

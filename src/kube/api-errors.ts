@@ -145,6 +145,10 @@ function translateAnswer(request: KubeRequest, status: ApiStatus): Translation {
       hint: `Give this user or ServiceAccount the right to "${verb}" ${resource} (RBAC: a ClusterRole and its binding).`,
     };
   }
+  if (httpStatus === 405 && resource.includes('.')) {
+    const hint = `Wait until the CustomResourceDefinition ${resource} is gone, and install it again: kubectl apply -f deploy/crds/.`;
+    return { code: 'unavailable', hint, retryable: true };
+  }
   if (httpStatus === 404) return { code: 'not-found', hint: hintForMissing(resource, status) };
   if (httpStatus === 409) {
     const code = status.reason === 'AlreadyExists' ? 'exists' : 'conflict';

@@ -4,7 +4,7 @@ import { createServer as createTcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SnapshotError } from '../errors.ts';
 import { connect } from './client.ts';
 
@@ -22,7 +22,7 @@ let dir: string;
 let server: Server;
 let url: string;
 let seen: Seen[];
-let sockets: Set<unknown>;
+let sockets: Set<Socket>;
 let answer: (response: ServerResponse) => void;
 
 beforeEach(async () => {
@@ -120,6 +120,31 @@ describe('connect', () => {
     for (let i = 0; i < 20; i++) await client.request({ method: 'GET', path, signal: never });
     expect(seen).toHaveLength(20);
     expect(sockets.size).toBeLessThanOrEqual(4);
+  });
+
+  it('closes the connections of replaced certificates once their last call has ended', async () => {
+    server.keepAliveTimeout = 600_000;
+    const [certificate, key] = [join(dir, 'tls.crt'), join(dir, 'tls.key')];
+    await writeFile(key, 'key');
+    await writeFile(certificate, 'certificate 0');
+    const user = { 'client-certificate': certificate, 'client-key': key };
+    await using client = await connect(await kubeconfig({ user }));
+    const get = () => client.request({ method: 'GET', path, signal: never });
+    const held = Promise.withResolvers<ServerResponse>();
+    answer = held.resolve;
+    const slow = get();
+    const response = await held.promise;
+    answer = (other) => other.end('{}');
+    for (let rotation = 1; rotation <= 100; rotation += 1) {
+      await writeFile(certificate, `certificate ${rotation}`);
+      await get();
+    }
+    expect(sockets.size).toBe(101);
+    const open = () => [...sockets].filter(({ destroyed }) => !destroyed);
+    await vi.waitFor(() => expect(open()).toHaveLength(2), 15_000);
+    response.end('{"slow":true}');
+    expect(await slow).toEqual({ slow: true });
+    await vi.waitFor(() => expect(open()).toHaveLength(1), 15_000);
   });
 
   it('lets an urgent call through while all connections wait for slow answers', async () => {

@@ -53,11 +53,17 @@ export async function connect(
   const access = loadAccess(kubeconfigPath);
   const { server } = access;
   let current: { readonly tls: TlsMaterial; readonly pools: Pools } | undefined;
-  const retired: Pools[] = [];
+  /** Of certificates that were replaced; each until the last call that still goes over it has ended. */
+  const retired = new Set<Pools>();
 
+  const retire = async (pools: Pools): Promise<void> => {
+    retired.add(pools);
+    await Promise.allSettled(dispatchersOf(pools).map((pool) => pool.close()));
+    retired.delete(pools);
+  };
   const poolsFor = (tls: TlsMaterial): Pools => {
     if (current !== undefined && isDeepStrictEqual(current.tls, tls)) return current.pools;
-    if (current !== undefined) retired.push(current.pools);
+    if (current !== undefined) void retire(current.pools);
     current = { tls, pools: openPools(tls, access.proxyUrl) };
     return current.pools;
   };
@@ -132,12 +138,14 @@ export async function connect(
       }
     },
     async [Symbol.asyncDispose]() {
-      const open = current === undefined ? retired : [...retired, current.pools];
-      await Promise.all(
-        open.flatMap((pools) => Object.values(pools)).map((pool: Dispatcher) => pool.destroy()),
-      );
+      const open = [...retired, ...(current === undefined ? [] : [current.pools])];
+      await Promise.all(open.flatMap(dispatchersOf).map((pool) => pool.destroy()));
     },
   };
+}
+
+function dispatchersOf(pools: Pools): readonly Dispatcher[] {
+  return Object.values(pools);
 }
 
 /**

@@ -17,7 +17,7 @@ export interface ClusterFacts {
   annotateNode(name: string, store: 'local' | 's3', time: Date, signal: AbortSignal): Promise<boolean>;
   /** What the k3s server on that node has to do with S3. */
   k3sOn(node: string, signal: AbortSignal): Promise<K3sOnNode>;
-  /** Metadata by list key (`local-<name>`) that k3s keeps in its old ConfigMap. */
+  /** Metadata by list key (`local-<name>`, `s3-<name>`) that k3s keeps in its old ConfigMap. */
   legacyMetadata(signal: AbortSignal): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>;
 }
 

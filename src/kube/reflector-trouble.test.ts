@@ -1,14 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  bookmark,
-  event,
-  list,
-  page,
-  type ReflectorScene,
-  startReflectorScene,
-  thing,
-  until,
-} from '../../test/support/reflector-scene.ts';
+import { type ReflectorScene, startReflectorScene, until } from '../../test/support/reflector-scene.ts';
+import { bookmark, event, list, page, thing } from '../../test/support/things.ts';
 
 let scene: ReflectorScene;
 

@@ -1,16 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import {
-  bookmark,
-  event,
-  list,
-  page,
-  path,
-  type ReflectorScene,
-  startReflectorScene,
-  thing,
-  until,
-} from '../../test/support/reflector-scene.ts';
+import { path, type ReflectorScene, startReflectorScene, until } from '../../test/support/reflector-scene.ts';
 import type { Exchange } from '../../test/support/scripted-api.ts';
+import { bookmark, event, list, page, thing } from '../../test/support/things.ts';
 
 let scene: ReflectorScene;
 

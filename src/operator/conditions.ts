@@ -34,16 +34,6 @@ export function notYet(what: string): SnapshotError {
   return new SnapshotError('unavailable', what, { retryable: true });
 }
 
-/** Ends what still runs when the grace period is over, and says so: it leaves no record. */
-export function giveUp(running: AbortController, logger: Logger): void {
-  const over = new SnapshotError('aborted', 'The snapshot was ended', {
-    why: 'the operator was told to end, and the grace period is over',
-    hint: 'Give it more time with --grace-period, and the pod with terminationGracePeriodSeconds.',
-  });
-  logger.error({ reason: reasonOf(over) }, 'What still runs is given up');
-  running.abort(over);
-}
-
 /** An API server that has not answered yet, or does not now: nobody has to change anything for it. */
 export function ofTheMoment(error: SnapshotError): boolean {
   return isSnapshotError(error, 'unavailable', 'timeout');

@@ -1,6 +1,7 @@
 import { SnapshotError } from '../errors.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { type LeaseState, runLeaderLease } from '../kube/leader-lease.ts';
+import type { Logger } from '../logger.ts';
 import type { Timers } from '../timers.ts';
 
 /** Name of the Lease in kube-system by which the operators of a cluster agree on one that looks after S3. */
@@ -15,6 +16,8 @@ export interface LeadershipParts {
   /** Called when it becomes ours. */
   readonly onGained: () => void;
   readonly onState: (state: LeaseState) => void;
+  /** Told who leads whenever it is another one. */
+  readonly logger: Pick<Logger, 'info'>;
   /** Gives the Lease back. */
   readonly signal: AbortSignal;
 }
@@ -30,7 +33,8 @@ export interface Leadership {
 
 /** Takes part in the election for as long as the operator runs. */
 export function takePartInElection(parts: LeadershipParts): Leadership {
-  const { client, nodeName, timers, random, durationMs, onGained, onState, signal } = parts;
+  const { client, nodeName, timers, random, durationMs, onGained, logger, signal } = parts;
+  let told: Pick<LeaseState, 'leading' | 'holder'> = { leading: false, holder: undefined };
   let leading: AbortSignal | undefined;
   const lease = runLeaderLease({
     client,
@@ -44,7 +48,13 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
       onGained();
       await new Promise((resolve) => term.addEventListener('abort', resolve, { once: true }));
     },
-    onState,
+    onState(state) {
+      const { leading, holder } = state;
+      if (leading !== told.leading || holder !== told.holder)
+        logger.info({ leading, holder }, 'Leadership of S3');
+      told = { leading, holder };
+      parts.onState(state);
+    },
     signal,
   });
   const current = () => (leading?.aborted === false && lease.isLeading() ? leading : undefined);

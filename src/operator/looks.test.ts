@@ -54,6 +54,7 @@ function world({ synced = true, skipDeparted = false } = {}) {
     skipDeparted,
     timers: { now: () => new Date(), monotonic: () => (now += HOUR) },
     onSnapshots: () => {},
+    onSuspended: () => {},
   } as unknown as LooksParts);
   return { looks, diary, view: view as unknown as S3Ready };
 }

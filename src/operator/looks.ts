@@ -6,7 +6,7 @@ import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import type { Logger } from '../logger.ts';
 import { reasonOf } from '../ops/readiness.ts';
 import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
-import { createInventory } from '../reconcilers/inventory.ts';
+import { createInventory, type Suspended } from '../reconcilers/inventory.ts';
 import { createLocalInventory } from '../reconcilers/local-inventory.ts';
 import type { PruneParts } from '../reconcilers/prune.ts';
 import type { RecordMemory } from '../reconcilers/record-memory.ts';
@@ -35,6 +35,7 @@ export interface LooksParts extends PruneParts {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly onSnapshots: (store: 'local' | 's3', count: number) => void;
+  readonly onSuspended: (store: 'local' | 's3', suspended: Suspended | undefined) => void;
 }
 
 type Looks = Pick<
@@ -50,18 +51,20 @@ export function createLooks(parts: LooksParts): Looks {
     createInventory({
       ...parts,
       ...clocks,
+      onSuspended: (suspended) => parts.onSuspended(store, suspended),
       wentSince: (snapshot, since) => parts.memory.wentSince(snapshot, since),
       store,
       keeper: store === 's3' ? S3_NODE : nodeName,
       youngMs: store === 's3' ? parts.youngMs : 0,
     });
+  const legacyMetadata = optionalMetadata(parts);
   const local = createLocalInventory({
     nodeName,
     folder,
     place,
     records: parts.records,
     inventory: inventoryOf('local'),
-    legacyMetadata: optionalMetadata(parts),
+    legacyMetadata,
     onSnapshots: (count) => parts.onSnapshots('local', count),
   });
   const s3 = createS3Inventory({
@@ -69,6 +72,7 @@ export function createLooks(parts: LooksParts): Looks {
     ...clocks,
     inventory: inventoryOf('s3'),
     clusterId: (signal) => facts.clusterId(signal),
+    legacyMetadata,
     onSnapshots: (count) => parts.onSnapshots('s3', count),
   });
   const departed = createDepartedNodes({

@@ -10,16 +10,19 @@ const missing: S3View = { state: 'unavailable', error: new SnapshotError('not-fo
 
 let states: Record<string, string>;
 let told: string[];
+let counted: string[];
 let parts: PartReports;
 
 beforeEach(() => {
   states = {};
   told = [];
+  counted = [];
   parts = createPartReports({
     report(part, error) {
       states[part] = error?.message ?? 'works';
     },
     tellOfSecret: ({ message }) => told.push(message),
+    countSuspended: (store, records) => counted.push(`${store} ${records}`),
   });
 });
 
@@ -77,6 +80,29 @@ describe('etcd', () => {
     expect(states['etcd']).toBe('works');
     parts.streamed(new SnapshotError('aborted', 'ended'));
     expect(states['etcd']).toBe('works');
+  });
+});
+
+describe('the guard against mass deletion', () => {
+  const half = { missing: 11, of: 20 };
+
+  it('says what it holds back, with a count, for as long as it does, each store for itself', () => {
+    parts.suspended('local', half);
+    parts.suspended('s3', { missing: 30, of: 30 });
+    parts.suspended('local', undefined);
+    expect(states['guard']).toBe('30 of 30 snapshots are suddenly missing on S3');
+    parts.suspended('s3', undefined);
+    expect(states['guard']).toBe('works');
+    expect(counted).toEqual(['local 11', 's3 30', 'local 0', 's3 0']);
+  });
+
+  it('says nothing of S3 any more once others look at it, or other settings are in force', () => {
+    parts.suspended('s3', half);
+    parts.leadsNoMore();
+    expect(states['guard']).toBe('works');
+    parts.suspended('s3', half);
+    parts.s3Changed(ready, ready);
+    expect(states['guard']).toBe('works');
   });
 });
 

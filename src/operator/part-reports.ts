@@ -1,6 +1,7 @@
 import type { Look } from '../controllers/inventory-controller.ts';
 import { isSnapshotError, SnapshotError } from '../errors.ts';
 import { reasonOf } from '../ops/readiness.ts';
+import type { Suspended } from '../reconcilers/inventory.ts';
 import type { S3View } from '../reconcilers/ports.ts';
 import { ofTheMoment } from './conditions.ts';
 
@@ -9,6 +10,8 @@ export interface PartReportsOptions {
   readonly report: (part: string, error: SnapshotError | undefined) => void;
   /** Says on the Secret of the S3 settings what is wrong with it, or what S3 answers to it. */
   readonly tellOfSecret: (error: SnapshotError) => void;
+  /** Counts records that stay because so many vanished at once. */
+  readonly countSuspended: (store: 'local' | 's3', records: number) => void;
 }
 
 /** How etcd, S3 and the schedule fare, by all that looks, streams and uploads find. */
@@ -22,17 +25,23 @@ export interface PartReports {
   readonly ran: (error: SnapshotError | undefined, ofS3: boolean) => void;
   /** Other settings of S3 are in force. Nothing that was found with the old ones counts. */
   readonly s3Changed: (view: S3View, before: S3View) => void;
+  /** Another operator looks at S3 from now on, and tells what it finds. */
+  readonly leadsNoMore: () => void;
+  /** So much has vanished from a store at once that the records stay; undefined: nothing of the kind. */
+  readonly suspended: (store: 'local' | 's3', suspended: Suspended | undefined) => void;
 }
 
 const UNTRIED = new SnapshotError('unavailable', 'S3 has not been asked with these settings yet', {
   retryable: true,
 });
 
-export function createPartReports({ report, tellOfSecret }: PartReportsOptions): PartReports {
+export function createPartReports(options: PartReportsOptions): PartReports {
+  const { report, tellOfSecret } = options;
   let lookError: SnapshotError | undefined;
   let uploadError: SnapshotError | undefined;
   let runOfS3 = false;
   let told: string | undefined;
+  const vanished = new Map<'local' | 's3', SnapshotError>();
 
   const tell = (error: SnapshotError | undefined) => {
     const reason = error === undefined ? undefined : reasonOf(error);
@@ -50,7 +59,15 @@ export function createPartReports({ report, tellOfSecret }: PartReportsOptions):
     if (error === undefined) s3Works();
     else report('s3', error);
   };
+  const suspended: PartReports['suspended'] = (store, found) => {
+    options.countSuspended(store, found?.missing ?? 0);
+    if (found === undefined) vanished.delete(store);
+    else vanished.set(store, manyVanished(store, found));
+    report('guard', vanished.get('local') ?? vanished.get('s3'));
+  };
   return {
+    suspended,
+    leadsNoMore: () => suspended('s3', undefined),
     looked(look, error) {
       if (look !== 's3') {
         report(look, error);
@@ -77,6 +94,7 @@ export function createPartReports({ report, tellOfSecret }: PartReportsOptions):
     s3Changed(view, before) {
       lookError = undefined;
       uploadError = undefined;
+      suspended('s3', undefined);
       if (view.state === 'unavailable') {
         if (!ofTheMoment(view.error)) tell(view.error);
         report('s3', view.error);
@@ -85,4 +103,14 @@ export function createPartReports({ report, tellOfSecret }: PartReportsOptions):
       }
     },
   };
+}
+
+function manyVanished(store: 'local' | 's3', { missing, of }: Suspended): SnapshotError {
+  const [place, what] =
+    store === 's3' ? ['on S3', 'bucket and folder'] : ['in the snapshot folder', 'volume'];
+  return new SnapshotError('unavailable', `${missing} of ${of} snapshots are suddenly missing ${place}`, {
+    why: 'their records stay until two more looks agree',
+    hint: `Check that it is the right ${what}.`,
+    retryable: true,
+  });
 }

@@ -1,5 +1,6 @@
 import type { Config } from '../config/types.ts';
 import { createController } from '../controllers/controller.ts';
+import { watchDefinition } from '../controllers/definition-watch.ts';
 import { createInventoryController } from '../controllers/inventory-controller.ts';
 import { createLiveS3 } from '../controllers/live-s3.ts';
 import { watchRecords } from '../controllers/record-view.ts';
@@ -19,15 +20,17 @@ import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
-import { s3Location } from '../stores/s3-keys.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { createPartStates, giveUp, notYet, tellOnce } from './conditions.ts';
+import { createPartStates, notYet, tellOnce } from './conditions.ts';
+import { watchEnding } from './ending.ts';
 import { createOperatorEvents } from './events.ts';
+import { openKeptWishes } from './kept-wishes.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
 import { createPartReports } from './part-reports.ts';
 import { createOperatorRecorder, rememberCluster } from './recorder.ts';
+import { createS3Opener } from './s3-stores.ts';
 import { createSaver } from './saver.ts';
 import { runScheduledSnapshots } from './scheduled-snapshots.ts';
 import type { OperatorTuning } from './tuning.ts';
@@ -72,11 +75,24 @@ export async function runOperator(
   const client = stack.use(await connect(config.kubeconfig));
   const facts = createClusterFacts(client, program);
   const events = createOperatorEvents({ client, program, nodeName, s3: config.s3, timers, logger });
-  const reports = createPartReports({ report, tellOfSecret: events.tellOfSecret });
+  const { tellOfSecret } = events;
+  const reports = createPartReports({ report, tellOfSecret, countSuspended: metrics.suspended });
   const finalizer = finalizerFor(config, program);
   const files = createSnapshotFilesApi(client);
-  const memory = createRecordMemory(program, timers);
-  const writer = createRecordWriter({ ...memory, files, program, finalizer, clock: timers, events });
+  const kept = stack.use(await openKeptWishes(config.snapshotDir, logger));
+  const memory = createRecordMemory(program, timers, kept);
+  const definition = watchDefinition({
+    client,
+    timers,
+    random,
+    onState: (error) => report('definition', error),
+    onBack() {
+      if (watched.view.synced) lookAtRecords();
+    },
+    signal: stop,
+  });
+  const ours = { files, program, finalizer, events };
+  const writer = createRecordWriter({ ...memory, ...definition, ...ours, clock: timers });
   const folder = createLocalStore({
     dir: config.snapshotDir,
     isDefaultDir: config.snapshotDirIsDefault,
@@ -84,27 +100,16 @@ export async function runOperator(
   });
   const place = { store: 'local', dir: config.snapshotDir } as const;
 
-  // 35 MB that only those pay who use it.
-  const { createS3Store } = config.s3.kind === 'off' ? {} : await import('../stores/s3-store.ts');
   const live = createLiveS3({
     source: config.s3,
     retention: config.s3Retention,
     defaultRetention: settings.retention,
-    open(s3) {
-      if (createS3Store === undefined)
-        throw new Error('S3 is off, and settings of it have come all the same');
-      return {
-        store: createS3Store(s3, { program, nodeName, journalDir: config.snapshotDir }),
-        shared: createS3Store(s3, { program, nodeName, mayCall: () => leadership.assert() }),
-        place: { store: 's3', endpoint: s3.endpoint, bucket: s3.bucket, prefix: s3.folder },
-        location: (name) => s3Location(s3, name),
-      };
-    },
+    open: await createS3Opener(config, { program, assertLeading: () => leadership.assert() }),
     onChange(view, before) {
       reports.s3Changed(view, before);
       inventory.look('leftovers');
       inventory.look('s3');
-      retryDeletions();
+      reconsiderRecords();
     },
     onNotes(notes) {
       for (const note of notes) events.tellOfSecret(note);
@@ -131,15 +136,16 @@ export async function runOperator(
       if (!synced) return;
       recordsKnown.resolve();
       void rememberCluster(facts, logger, stop);
-      // Without the records none of these could look.
-      for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+      lookAtRecords();
     },
     signal: stop,
   });
-  const retryDeletions = () => {
-    for (const { file } of watched.view.all()) {
-      if (file.metadata.deletionTimestamp !== undefined) records.enqueue(file.metadata.name);
-    }
+  /** Without the records none of these could look. */
+  const lookAtRecords = () => {
+    for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
+  };
+  const reconsiderRecords = () => {
+    for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
   };
   const shared = {
     program,
@@ -189,6 +195,7 @@ export async function runOperator(
     timers,
     observe: metrics.observe,
     onStreamed: reports.streamed,
+    logger,
     onUploaded(error) {
       reports.uploaded(error);
       if (error !== undefined) inventory.doubtS3();
@@ -207,9 +214,11 @@ export async function runOperator(
     timers,
     logger,
     onSnapshots: metrics.snapshots,
+    onSuspended: reports.suspended,
   });
   const inventory = createInventoryController({
     ...looks,
+    isPaused: definition.definitionIsGoing,
     s3View: () => live.view(),
     // A name that no snapshot has: whether it is there does not matter, but that S3 says so.
     s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
@@ -223,38 +232,27 @@ export async function runOperator(
     timers,
     random,
   });
-  let led: { leading: boolean; holder: string | undefined } = { leading: false, holder: undefined };
   const leadership = takePartInElection({
     client,
     nodeName,
     timers,
     random,
     durationMs: tuning.leaseDurationMs,
+    logger,
     onGained() {
       inventory.look('s3');
       inventory.look('departed');
-      for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
+      reconsiderRecords();
     },
-    onState({ leading, holder, error }) {
+    onState({ leading, error }) {
       metrics.leading(leading);
-      if (leading !== led.leading || holder !== led.holder)
-        logger.info({ leading, holder }, 'Leadership of S3');
-      led = { leading, holder };
+      if (!leading) reports.leadsNoMore();
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
   });
 
-  const abort = new AbortController();
-  stop.addEventListener(
-    'abort',
-    () => {
-      logger.info({ graceSeconds: settings.gracePeriodMs / 1000 }, 'Ending: a running snapshot may finish');
-      readiness.set('process', { ready: false, reason: 'is told to end' });
-      stack.use(timers.after(settings.gracePeriodMs, () => giveUp(abort, logger)));
-    },
-    { once: true },
-  );
+  const ending = stack.use(watchEnding({ ...settings, stop, readiness, logger, timers }));
   inventory.look('leftovers');
   inventory.look('etcd');
   if (live.view().state === 'ready') {
@@ -263,6 +261,7 @@ export async function runOperator(
   }
   await Promise.all([
     watched.stopped,
+    definition.stopped,
     leadership.stopped,
     records.run(stop),
     inventory.run(stop),
@@ -290,7 +289,7 @@ export async function runOperator(
         onState: reports.ran,
       },
       stop,
-      abort.signal,
+      ending.over,
     ),
   ]);
   await events.flush(AbortSignal.timeout(FLUSH_MS));

@@ -29,6 +29,7 @@ describe('a saver', () => {
       observe: () => {},
       onStreamed: () => {},
       onUploaded: () => {},
+      logger: { warn: () => {} },
     });
     const saved = expect(saver.save(never)).rejects.toMatchObject({ code: 'unavailable' });
     await vi.waitFor(() => expect(lock).toHaveBeenCalledTimes(1));

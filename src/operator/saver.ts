@@ -1,11 +1,14 @@
 import { readTokenHash } from '../config/token-file.ts';
 import type { Config } from '../config/types.ts';
-import { isSnapshotError, SnapshotError } from '../errors.ts';
+import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { createEtcdSource } from '../etcd/snapshot-source.ts';
+import type { Logger } from '../logger.ts';
 import type { S3View } from '../reconcilers/ports.ts';
 import { maxZipSize, zipOneEntry } from '../snapshot/archive.ts';
+import { buildSnapshotName, snapshotTime } from '../snapshot/naming.ts';
 import type { SnapshotDraft, SnapshotFolder, SnapshotRecorder, SnapshotSource } from '../snapshot/ports.ts';
 import { type RemoteStore, type SaveResult, saveSnapshot } from '../snapshot/save-snapshot.ts';
+import type { SnapshotLocation } from '../snapshot/snapshot.ts';
 import type { Timers } from '../timers.ts';
 import { watchStreams, watchUploads } from './save-outcomes.ts';
 
@@ -21,6 +24,7 @@ export interface SaverParts {
   readonly onStreamed: (error: SnapshotError | undefined) => void;
   /** What came of an upload with the settings of S3 that are in force; nothing where it had no whole snapshot to upload. */
   readonly onUploaded: (error: SnapshotError | undefined) => void;
+  readonly logger: Pick<Logger, 'warn'>;
 }
 
 export interface Saver {
@@ -34,6 +38,9 @@ export interface Saver {
   /** Removes what dead saves of this node left on disk and on S3; a save that runs does so by itself. @throws SnapshotError */
   tidyUp(signal: AbortSignal): Promise<readonly string[]>;
 }
+
+/** So long may the end of a snapshot that had to be given up take to be recorded. */
+const LAST_WORDS_MS = 5_000;
 
 /** Saves as the command line does, again and again: connection, certificates, token and S3 are taken anew for each. */
 export function createSaver(parts: SaverParts): Saver {
@@ -61,6 +68,9 @@ export function createSaver(parts: SaverParts): Saver {
   };
   const saveNow = async (signal: AbortSignal): Promise<SaveResult> => {
     const stopwatch = startStopwatch(parts);
+    const request = { base: config.snapshotName, nodeName: config.nodeName };
+    const begun = timers.now();
+    const stored = new Set<'local' | 's3'>();
     const view = s3View();
     const onUploaded = (error: SnapshotError | undefined) => {
       if (view.state === 'ready' && !view.outdated.aborted) parts.onUploaded(error);
@@ -81,12 +91,14 @@ export function createSaver(parts: SaverParts): Saver {
             recorder,
             tokenHash: (inner) => readTokenHash(config.tokenFile, inner),
             compress: config.compress ? { zip: zipOneEntry, maxSize: maxZipSize } : undefined,
-            clock: timers,
+            clock: { now: () => begun },
+            onStored: ({ location }) => stored.add(location.store),
           },
-          { base: config.snapshotName, nodeName: config.nodeName },
+          request,
           () => {},
           signal,
-        ).catch((error: unknown) => {
+        ).catch(async (error: unknown) => {
+          if (signal.aborted) await recordAborted(parts, { ...request, begun, stored, view, signal });
           // Its answers came, and were such that no snapshot could be made of them.
           if (isSnapshotError(error, 'learner', 'corrupt')) parts.onStreamed(error);
           throw error;
@@ -132,6 +144,35 @@ export function createSaver(parts: SaverParts): Saver {
       }
     },
   };
+}
+
+interface AbortedSave {
+  readonly base: string;
+  readonly nodeName: string;
+  readonly begun: Date;
+  /** Where there are copies, which stay. */
+  readonly stored: ReadonlySet<'local' | 's3'>;
+  readonly view: S3View;
+  readonly signal: AbortSignal;
+}
+
+/** What was given up is a failed snapshot like any other: whoever looks for it finds the reason. */
+async function recordAborted({ config, recorder, logger }: SaverParts, save: AbortedSave): Promise<void> {
+  const { base, nodeName, stored, view, signal } = save;
+  const createdAt = snapshotTime(save.begun);
+  const name = buildSnapshotName({ base, nodeName, createdAt, compressed: config.compress });
+  const { message, why } = abortError(signal);
+  const failure = { time: createdAt, message: why === undefined ? message : `${message}: ${why}` };
+  const missing: SnapshotLocation[] = [];
+  if (!stored.has('local')) missing.push({ store: 'local', path: '' });
+  else if (view.state === 'ready' && !stored.has('s3')) missing.push(view.location(name));
+  const soon = AbortSignal.timeout(LAST_WORDS_MS);
+  for (const location of missing) {
+    const failed = { name, nodeName, createdAt, compressed: config.compress, size: 0, location, failure };
+    await recorder.record(failed, soon).catch((error: unknown) => {
+      logger.warn({ reason: asError(error).message }, 'A snapshot that was given up has no record');
+    });
+  }
 }
 
 /** The parts of one save, each of which tells how long it took when it is over. */

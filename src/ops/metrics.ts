@@ -29,6 +29,8 @@ export interface Metrics {
   readonly deleted: (store: Store) => void;
   /** Snapshots that a look has found there; of S3 the leader tells, and nobody else. */
   readonly snapshots: (store: Store, count: number) => void;
+  /** Records that would go, were it not that so many vanished at once; 0: no such thing. */
+  readonly suspended: (store: Store, records: number) => void;
   readonly leading: (yes: boolean) => void;
   readonly ready: (part: string, yes: boolean) => void;
   readonly reconciled: (controller: string, ok: boolean) => void;
@@ -75,6 +77,11 @@ export function createMetrics(cluster: string | undefined): Metrics {
     'store',
   ]);
   const snapshots = gauge('snapshots', 'Snapshots that were found in a store at the last look', ['store']);
+  const suspended = gauge(
+    'suspended_removals',
+    'Records that stay although their snapshots are missing, because so many vanished at once',
+    ['store'],
+  );
   const leading = gauge('leader', 'Whether this process looks after what the nodes share', []);
   const ready = gauge('part_ready', 'Whether a part of the operator works', ['part']);
   const reconciles = counter('reconciles_total', 'Work items that a controller has handled', [
@@ -92,6 +99,7 @@ export function createMetrics(cluster: string | undefined): Metrics {
     deletionFailed: (store) => failures.inc({ store }),
     deleted: (store) => deletions.inc({ store }),
     snapshots: (store, count) => snapshots.set({ store }, count),
+    suspended: (store, records) => suspended.set({ store }, records),
     leading(yes) {
       leading.set(yes ? 1 : 0);
       if (!yes) snapshots.remove({ store: 's3' });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile, toSnapshotFile } from '../crds/mapping.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { createInventory, type Found, type InventoryParts } from './inventory.ts';
+import { createInventory, type Found, type InventoryParts, type Suspended } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
 
 const never = new AbortController().signal;
@@ -35,6 +35,7 @@ interface World {
 /** An inventory of a folder, and a diary of what it does: the names of snapshots. */
 function world({ left, now = () => HOUR, went, write = async () => {} }: World) {
   const diary: string[] = [];
+  const suspended: (Suspended | undefined)[] = [];
   const inventory = createInventory({
     program: 'k3s',
     store: 'local',
@@ -49,13 +50,14 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
       release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1,
     },
     events: { emit: (_file: unknown, _type: string, reason: string) => diary.push(reason) },
+    onSuspended: (found: Suspended | undefined) => suspended.push(found),
     wentSince: (_snapshot: Snapshot, since: number) => went !== undefined && went >= since,
     youngMs: 0,
     guardMs: 60_000,
     now: () => new Date(0),
     monotonic: now,
   } as unknown as InventoryParts);
-  return { inventory, diary };
+  return { inventory, diary, suspended };
 }
 
 const empty: Found = { snapshots: [], since: 0, isGone: async () => true, inPlace: () => true };
@@ -83,6 +85,15 @@ it('lets many go when two more looks agree, and looks in quick succession are on
   expect(await lookAt(minutes(3))).toEqual([0, 0, 12]);
   const hasty = [0, 100, 200, 60_000, 60_100, 119_999, 120_000].map((at) => HOUR + at);
   expect(await lookAt(hasty)).toEqual([0, 0, 0, 0, 0, 0, 12]);
+});
+
+it('tells in each look that much has vanished and stays, for as long as it does', async () => {
+  const { inventory, diary, suspended } = world({ left: records(12), now: () => times.shift() ?? 0 });
+  const times = minutes(3);
+  for (const _ of [1, 2, 3]) await inventory.reconcile(empty, never);
+  const found = { missing: 12, of: 12 };
+  expect(suspended).toEqual([found, found, undefined]);
+  expect(diary.filter((what) => what === 'ETCDSnapshotsVanished')).toHaveLength(2);
 });
 
 it('takes no look that misses other records for one that agrees', async () => {

@@ -23,9 +23,19 @@ export interface InventoryParts {
   readonly youngMs: number;
   /** Looks that shall agree that much has vanished lie at least so far apart: a folder is touched many times in a second. */
   readonly guardMs: number;
+  /** After each pass: what vanished and stays for the time being, or undefined when there is no such thing. */
+  readonly onSuspended: (suspended: Suspended | undefined) => void;
   readonly now: () => Date;
   /** Milliseconds that do not jump. */
   readonly monotonic: () => number;
+}
+
+/** So much has vanished at once that no record goes before two more looks agree. */
+export interface Suspended {
+  /** Records without data. */
+  readonly missing: number;
+  /** How many speak of data, these included. */
+  readonly of: number;
 }
 
 /** What was found in a place, completely: a listing that broke off must not come here. */
@@ -82,11 +92,13 @@ export function createInventory(parts: InventoryParts): Inventory {
   };
 }
 
-function warnOfMassDelete(parts: InventoryParts, plan: InventoryPlan): void {
-  const [first] = plan.suspended?.records ?? [];
-  if (plan.suspended === undefined || first === undefined) return;
+/** In each pass: an Event is forgotten after an hour. */
+function warnOfMassDelete(parts: InventoryParts, { suspended }: InventoryPlan): void {
+  parts.onSuspended(suspended && { missing: suspended.records.length, of: suspended.of });
+  const [first] = suspended?.records ?? [];
+  if (suspended === undefined || first === undefined) return;
   const place = parts.store === 's3' ? 'S3' : `the snapshot folder of ${parts.keeper}`;
-  const { records, of } = plan.suspended;
+  const { records, of } = suspended;
   parts.events.emit(
     first.file,
     'Warning',

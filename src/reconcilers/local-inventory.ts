@@ -2,6 +2,7 @@ import { claimProblem, type LocalPlace } from '../crds/claim.ts';
 import type { SnapshotFolder } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
+import { adoptLegacyMetadata, type LegacyMetadata } from './legacy-metadata.ts';
 import type { RecordView } from './ports.ts';
 
 export interface LocalInventoryParts {
@@ -10,8 +11,7 @@ export interface LocalInventoryParts {
   readonly place: LocalPlace;
   readonly records: RecordView;
   readonly inventory: Inventory;
-  /** Metadata by list key that k3s's old ConfigMap still knows; read only when a file without metadata is new. @throws SnapshotError */
-  legacyMetadata(signal: AbortSignal): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>;
+  readonly legacyMetadata: LegacyMetadata;
   onSnapshots(count: number): void;
 }
 
@@ -35,7 +35,7 @@ export function createLocalInventory(parts: LocalInventoryParts): (signal: Abort
   };
 }
 
-/** Files that k3s saved while it kept metadata in its ConfigMap only. */
+/** What is known of files that say nothing themselves. */
 async function adopt(
   parts: LocalInventoryParts,
   listed: readonly Snapshot[],
@@ -44,11 +44,10 @@ async function adopt(
   const recorded = new Map(
     parts.records.keptBy(parts.nodeName).map(({ file }) => [file.spec.snapshotName, file]),
   );
-  const bare = listed.filter(({ name, metadata }) => metadata === undefined && !recorded.has(name));
-  const legacy = bare.length === 0 ? undefined : await parts.legacyMetadata(signal);
-  return listed.map((snapshot) => {
-    if (snapshot.metadata !== undefined) return snapshot;
-    const metadata = legacy?.get(`local-${snapshot.name}`) ?? recorded.get(snapshot.name)?.spec.metadata;
+  const isNew = ({ name }: Snapshot) => !recorded.has(name);
+  const adopted = await adoptLegacyMetadata(listed, isNew, parts.legacyMetadata, signal);
+  return adopted.map((snapshot) => {
+    const metadata = snapshot.metadata ?? recorded.get(snapshot.name)?.spec.metadata;
     return metadata === undefined ? snapshot : { ...snapshot, metadata };
   });
 }

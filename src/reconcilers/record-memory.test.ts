@@ -3,7 +3,7 @@ import { exampleS3Location, exampleSnapshot } from '../../test/support/example-s
 import { toSnapshotFile } from '../crds/mapping.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
-import { createRecordMemory } from './record-memory.ts';
+import { createRecordMemory, type Wishes } from './record-memory.ts';
 
 const HOLD = 'etcd.k3s.cattle.io/snapshot-hold';
 const POLICY = 'etcd.k3s.cattle.io/snapshot-deletion-policy';
@@ -53,6 +53,42 @@ describe('what people asked of a record that is gone', () => {
     expect(known.wishesFor(onDisk)).toEqual({ [HOLD]: '' });
     known.changed(record(onDisk, { [HOLD]: '' }), undefined);
     expect(known.wishesFor(onDisk)).toEqual({});
+  });
+});
+
+describe('what an earlier process has left to be known of records that are gone', () => {
+  function inherit(known: ReadonlyMap<string, Wishes>) {
+    const told: string[][] = [];
+    const keep = (all: ReadonlyMap<string, Wishes>) => told.push([...all.keys()]);
+    return { ...createRecordMemory('k3s', { monotonic: () => 0 }, { known, keep }), told };
+  }
+
+  it('is all that was to be known', () => {
+    const first = inherit(new Map());
+    first.changed(undefined, record(onDisk, { [HOLD]: 'audit' }));
+    first.changed(undefined, record(inS3, { [POLICY]: 'Retain' }));
+    expect(first.told.map((keys) => keys.length)).toEqual([1, 2]);
+    const [disk = '', s3 = ''] = first.told.at(-1) ?? [];
+    const next = inherit(
+      new Map([
+        [disk, { [HOLD]: 'audit' }],
+        [s3, { [POLICY]: 'Retain' }],
+      ]),
+    );
+    expect([next.wishesFor(onDisk), next.wishesFor(inS3)]).toEqual([
+      { [HOLD]: 'audit' },
+      { [POLICY]: 'Retain' },
+    ]);
+    next.changed(record(onDisk, { [HOLD]: 'audit' }), undefined);
+    expect(next.told).toEqual([[s3]]);
+  });
+
+  it('is not believed against a record that is there, whose hold somebody may have lifted meanwhile', () => {
+    const first = inherit(new Map());
+    first.changed(undefined, record(onDisk, { [HOLD]: '' }));
+    const next = inherit(new Map([[first.told[0]?.[0] ?? '', { [HOLD]: '' }]]));
+    next.changed(record(onDisk), undefined);
+    expect([next.wishesFor(onDisk), next.told]).toEqual([{}, [[]]]);
   });
 });
 

@@ -36,12 +36,14 @@ interface World {
   readonly objects: readonly Snapshot[];
   readonly records?: readonly InventoryRecord[];
   readonly keep?: number;
+  /** What k3s's old ConfigMap knows, by list key. */
+  readonly legacy?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** What bringing the records into step ends with. */
   readonly reconcile?: () => Promise<number>;
 }
 
 /** Looks at S3, as often as asked; tells of the last look what was looked up, found, and deleted. */
-async function look({ objects, records = [], keep = 0, reconcile }: World, times = 1) {
+async function look({ objects, records = [], keep = 0, legacy = {}, reconcile }: World, times = 1) {
   const removed: string[] = [];
   let lookedUp: string[] = [];
   let found: Found | undefined;
@@ -74,6 +76,7 @@ async function look({ objects, records = [], keep = 0, reconcile }: World, times
     },
     scheduledBase: 'etcd-snapshot',
     clusterId: async () => 'ours',
+    legacyMetadata: async () => new Map(Object.entries(legacy)),
     now: () => new Date('2024-11-01T00:00:00Z'),
     onSnapshots: () => {},
     onDeleted: () => {},
@@ -126,6 +129,26 @@ describe('an object that no record remembers', () => {
   it('gets no record when it is of another cluster, and one when nobody knows whose it is', async () => {
     const { clusterId: _, ...unknown } = object(2);
     expect((await look({ objects: [foreign, unknown] })).snapshots).toEqual([unknown]);
+  });
+});
+
+describe('what k3s noted of an object in its old ConfigMap', () => {
+  const odd = {
+    name: 'before+after-n1-1730308811',
+    location: exampleS3Location('before+after-n1-1730308811'),
+  };
+  const legacy = { [`s3-${nameAt(1)}`]: { team: 'a' }, 's3-before_after-n1-1730308811': { team: 'b' } };
+
+  it('is adopted with its record, under the key that k3s gives it', async () => {
+    const { snapshots } = await look({ objects: [object(1), object(1, odd)], legacy });
+    expect(snapshots.map(({ metadata }) => metadata)).toEqual([{ team: 'a' }, { team: 'b' }]);
+  });
+
+  it('does not come in the place of what the object says, nor change a record that is there', async () => {
+    const own = object(1, { metadata: { team: 'own' } });
+    expect((await look({ objects: [own], legacy })).snapshots).toEqual([own]);
+    const recorded = { objects: [object(1)], records: [record(object(1))], legacy };
+    expect((await look(recorded)).snapshots[0]?.metadata).toBeUndefined();
   });
 });
 

@@ -4,9 +4,10 @@ import { fromSnapshotFile } from '../crds/mapping.ts';
 import { asError, isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
 import type { ListedEntry } from '../snapshot/ports.ts';
-import type { Snapshot } from '../snapshot/snapshot.ts';
+import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
+import { adoptLegacyMetadata, type LegacyMetadata } from './legacy-metadata.ts';
 import type { RecordView, S3Ready } from './ports.ts';
 import { type PruneParts, pruneStore } from './prune.ts';
 
@@ -19,6 +20,7 @@ export interface S3InventoryParts extends PruneParts {
   now(): Date;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
+  readonly legacyMetadata: LegacyMetadata;
   onSnapshots(count: number): void;
 }
 
@@ -41,8 +43,11 @@ export function createS3Inventory(
       if (recorded.get(snapshot.name)?.etag !== snapshot.etag) remembered.set(snapshot.name, snapshot);
     }
     // An object of unknown origin is shown, since somebody has put it into our folder; only another cluster's is not.
-    const snapshots = listed.filter(({ clusterId }) => clusterId === undefined || clusterId === own);
-    parts.onSnapshots(snapshots.length);
+    const ours = listed.filter(({ clusterId }) => clusterId === undefined || clusterId === own);
+    parts.onSnapshots(ours.length);
+    const locations = new Set(parts.records.keptBy(S3_NODE).map(({ file }) => file.spec.location));
+    const isNew = ({ location }: Snapshot) => !locations.has(locationUrl(location));
+    const snapshots = await adoptLegacyMetadata(ours, isNew, parts.legacyMetadata, signal);
     const found = {
       snapshots,
       since,

@@ -29,9 +29,9 @@ export function createScheduledSnapshot(parts: ScheduledSnapshotParts): Attempt 
       saved = await parts.save(signal);
       parts.onSaved(saved);
     } catch (error) {
-      if (signal.aborted) throw error;
       const failure = asSnapshotError(error, 'The scheduled snapshot failed');
       parts.onFailed(failure);
+      if (signal.aborted) throw error;
       return failure.retryable ? RETRY_AFTER_MS[attempt] : undefined;
     }
     try {

@@ -21,6 +21,14 @@ const DELETED = 'Normal ETCDSnapshotDeleted';
 const RETAINED = ['Normal ETCDSnapshotRetained', 'lift'];
 const REFUSED = ['Warning ETCDSnapshotNotDeleted', 'lift'];
 
+const forged: readonly [string, Snapshot, Partial<ETCDSnapshotFile['spec']>][] = [
+  ['a path outside of the folder', onDisk, { location: 'file:///etc/passwd' }],
+  ['a name that differs from its location', onDisk, { snapshotName: 'other-node-1-1' }],
+  ['another bucket', onS3, { s3: { ...place, bucket: 'other' } }],
+  ['another endpoint', onS3, { s3: { ...place, endpoint: 'evil.example.com' } }],
+  ['another prefix', onS3, { s3: { ...place, prefix: 'prod-eu' } }],
+];
+
 describe('a record that lives', () => {
   it('gets our finalizer from its owner: the node for its disk, the leader for S3', async () => {
     expect(await reconcile(record(onDisk, { deleted: false }))).toEqual(['ensure']);
@@ -31,6 +39,27 @@ describe('a record that lives', () => {
     expect(await reconcile(record(onS3, { deleted: false }), { leader: false })).toEqual([]);
     const other = record({ ...onDisk, nodeName: 'node-2' }, { deleted: false });
     expect(await reconcile(other)).toEqual([]);
+  });
+});
+
+describe('a record that lives and claims what is not of our place', () => {
+  it.each(forged)('gets no finalizer, and a Warning at once: %s', async (_what, of, spec) => {
+    const file = record(of, { spec, deleted: false, finalizers: [] });
+    expect(await reconcile(file, { applied: true })).toEqual(['Warning ETCDSnapshotForeign']);
+    // Of another k3s there may be thousands, and nobody has to be told of each.
+    expect(await reconcile(file)).toEqual([]);
+  });
+
+  it('is looked after all the same while S3 cannot tell, and where it was of our place once', async () => {
+    const spec = { s3: { ...place, bucket: 'other' } };
+    const unknown = record(onS3, { spec, deleted: false, finalizers: [] });
+    expect(await reconcile(unknown, { applied: true, s3: 'unavailable' })).toEqual(['ensure']);
+    expect(await reconcile(record(onS3, { spec, deleted: false }), { applied: true })).toEqual(['ensure']);
+  });
+
+  it('is none when it is of a save that failed before it had a place', async () => {
+    const file = record(onDisk, { spec: { location: '' }, deleted: false, finalizers: [] });
+    expect(await reconcile(file)).toEqual(['ensure']);
   });
 });
 
@@ -110,13 +139,7 @@ describe('what keeps the data of a deleted record', () => {
     expect(await reconcile(own, { policy: 'Retain' })).toEqual([`remove local ${name}`, 'lift', DELETED]);
   });
 
-  it.each<[string, Snapshot, Partial<ETCDSnapshotFile['spec']>]>([
-    ['a path outside of the folder', onDisk, { location: 'file:///etc/passwd' }],
-    ['a name that differs from its location', onDisk, { snapshotName: 'other-node-1-1' }],
-    ['another bucket', onS3, { s3: { ...place, bucket: 'other' } }],
-    ['another endpoint', onS3, { s3: { ...place, endpoint: 'evil.example.com' } }],
-    ['another prefix', onS3, { s3: { ...place, prefix: 'prod-eu' } }],
-  ])('a forged claim: %s', async (_what, of, spec) => {
+  it.each(forged)('a forged claim: %s', async (_what, of, spec) => {
     expect(await reconcile(record(of, { spec }))).toEqual(REFUSED);
   });
 

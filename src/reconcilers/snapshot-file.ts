@@ -8,6 +8,7 @@ import {
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotFolder, SnapshotStore } from '../snapshot/ports.ts';
 import type { Timers } from '../timers.ts';
+import { lookAfter } from './living-record.ts';
 import type { DeletionPolicy, RecordEvents, RecordView, RecordWriter, S3View } from './ports.ts';
 import type { Reconcile, ReconcileResult } from './reconciler.ts';
 
@@ -46,8 +47,6 @@ export interface SnapshotFileParts {
 
 const DEFINITION_GOES = 'the CustomResourceDefinition is being deleted, and no data follow it';
 
-/** A record that is being released is gone by then, or that has failed and it lives on. */
-const RELEASED_SOON_MS = 1_000;
 /** Nothing tells a record that waits already when the definition goes, or its node. */
 const WAITING_MS = 60_000;
 
@@ -59,16 +58,14 @@ export function createSnapshotFileReconciler(parts: SnapshotFileParts): Reconcil
   /** Since when deleted records of other nodes are seen to wait, by their names. */
   const waiting = new Map<string, number>();
   return async (name, signal) => {
-    const file = parts.records.get(name)?.file;
+    const record = parts.records.get(name);
+    const file = record?.file;
     if (file?.metadata.deletionTimestamp === undefined) waiting.delete(name);
-    if (file === undefined) return undefined;
+    if (record === undefined || file === undefined) return undefined;
     const s3 = isS3Record(file, parts.program);
     const mine = s3 ? parts.isLeader() : file.spec.nodeName === parts.nodeName;
     if (!mine) return letGoForOthers(parts, file, waiting, signal);
-    if (file.metadata.deletionTimestamp === undefined) {
-      const settled = await parts.writer.ensureFinalizer(file, signal);
-      return settled ? undefined : { requeueAfterMs: RELEASED_SOON_MS };
-    }
+    if (file.metadata.deletionTimestamp === undefined) return lookAfter(parts, record, signal);
     if (!waitsForUs(parts, file)) return undefined;
     return cleanUp(parts, file, s3 ? 's3' : 'local', signal);
   };

@@ -1,27 +1,15 @@
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { SEED_FINALIZER } from '../../src/crds/etcd-snapshot-file.ts';
-import { connect, type KubeClient } from '../../src/kube/client.ts';
 import { s3Env, s3Flags } from '../support/command.ts';
 import { freePorts } from '../support/processes.ts';
-import { type S3Server, startS3 } from '../support/s3-server.ts';
-import { type SnapshotScene, snapshotScene } from '../support/snapshot-scene.ts';
+import { type SnapshotScene, sharedPlaces, snapshotScene } from '../support/snapshot-scene.ts';
 
-const kubeconfig = inject('kubeconfig');
 const HOLD = { 'etcd.k3s.cattle.io/snapshot-hold': 'for the auditor' };
 
-let client: KubeClient;
-let s3: S3Server;
-beforeAll(async () => {
-  [client, s3] = await Promise.all([connect(kubeconfig), startS3({ kind: 'versitygw' })]);
-  await s3.createBucket('etcd');
-});
-afterAll(async () => {
-  await client?.[Symbol.asyncDispose]();
-  await s3?.[Symbol.asyncDispose]();
-});
+const places = sharedPlaces();
 
 let serial = 0;
 const name = (scene: SnapshotScene, seconds: number) => `on-demand-${scene.node}-${seconds}`;
@@ -29,13 +17,13 @@ const inCluster = (withS3 = true) => {
   serial += 1;
   return snapshotScene({
     node: `delete-${serial}`,
-    kube: { client, kubeconfig },
-    ...(withS3 ? { s3: { server: s3, bucket: 'etcd' } } : {}),
+    kube: places.kube,
+    ...(withS3 ? { s3: places.s3 } : {}),
   });
 };
 
 async function eventsOf(record: string): Promise<string[]> {
-  const { items } = await client.request<{ items: { reason: string; message: string }[] }>({
+  const { items } = await places.kube.client.request<{ items: { reason: string; message: string }[] }>({
     method: 'GET',
     path: '/api/v1/namespaces/default/events',
     query: { fieldSelector: `involvedObject.name=${record}` },
@@ -109,7 +97,7 @@ describe('etcd-snapshot delete', () => {
     await mkdir(join(scene.dir, 'folder'));
     await symlink('/etc/hostname', join(scene.dir, 'on-demand-link-1'));
     await scene.onS3(name(scene, 1));
-    await s3
+    await places.s3.server
       .client()
       .send(new PutObjectCommand({ Bucket: 'etcd', Key: `${scene.node}/notes.txt`, Body: 'x' }));
     for (const foreign of ['notes.txt', 'folder', 'on-demand-link-1']) {
@@ -148,7 +136,7 @@ describe('etcd-snapshot delete', () => {
     await scene.onS3(name(scene, 1), { record: false });
     const [port] = await freePorts(1);
     const away = join(dirname(scene.dir), 'kubeconfig');
-    const config = await readFile(kubeconfig, 'utf8');
+    const config = await readFile(places.kube.kubeconfig, 'utf8');
     await writeFile(away, config.replace(/server: \S+/, `server: https://127.0.0.1:${port}`), {
       mode: 0o600,
     });
@@ -177,7 +165,7 @@ describe('etcd-snapshot delete', () => {
     await scene.onDisk(name(scene, 1));
     const [record] = await scene.records();
     const { metadata, spec, apiVersion, kind } = record ?? {};
-    await client.request({
+    await places.kube.client.request({
       method: 'PATCH',
       path: `/apis/k3s.cattle.io/v1/etcdsnapshotfiles/${metadata?.name}`,
       query: { fieldManager: 'argocd', force: 'true' },
@@ -195,7 +183,7 @@ describe('etcd-snapshot delete', () => {
   it('deletes on disk when S3 refuses, ends with 1, and shows no key', async () => {
     await using scene = await inCluster(false);
     await scene.onDisk(name(scene, 1));
-    const settings = s3.settings('etcd', scene.node);
+    const settings = places.s3.server.settings('etcd', scene.node);
     const key = 'not-the-secret';
     const { code, stderr } = await scene.run(
       ...s3Flags(settings),

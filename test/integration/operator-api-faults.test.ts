@@ -149,8 +149,9 @@ describe('an API server in trouble', () => {
     await scene.converge('unused', [operator], { files: 0 });
     expect(cut).toBeGreaterThan(4);
     expect(history.changes.filter(({ type }) => type === 'ADDED').length).toBeLessThanOrEqual(1);
-    const reasons = (await scene.cluster.events(record)).map(({ reason }) => reason);
-    expect(reasons).toEqual(['ETCDSnapshotCreated', 'ETCDSnapshotDeleted']);
+    const reasons = async () => (await scene.cluster.events(record)).map(({ reason }) => reason);
+    await until(async () => (await reasons()).includes('ETCDSnapshotDeleted'));
+    expect(await reasons()).toEqual(['ETCDSnapshotCreated', 'ETCDSnapshotDeleted']);
   });
 
   it('has forgotten the changes since (410 after a compaction): all records are listed anew', async () => {

@@ -121,7 +121,7 @@ describe('kubectl delete of a record', () => {
         await until(async () => uids.add((await recordOf(name)).metadata.uid).size === count);
         expect((await recordOf(name)).metadata.annotations).toMatchObject({ [POLICY]: 'Retain' });
       }
-      expect(await reasons(record)).toContain('ETCDSnapshotRetained');
+      await until(told(record, 'ETCDSnapshotRetained'));
     }
     expect(await files()).toContain(disk.name);
     await s3.client().send(new HeadObjectCommand({ Bucket: BUCKET, Key: remote.key }));
@@ -173,6 +173,16 @@ describe('kubectl delete of a record', () => {
   });
 });
 
+it('a living record that claims a file outside of the folder is told at once, gets no finalizer, and goes like any object', async () => {
+  const victim = join(operator.dataDir, 'server/victim-node-1-2');
+  await writeFile(victim, snapshotBytes(2));
+  const file = await forge({ location: `file://${victim}`, snapshotName: 'victim-node-1-2' }, []);
+  await until(told(file, 'ETCDSnapshotForeign'));
+  expect((await cluster.record(file.metadata.name))?.metadata.finalizers).toBeUndefined();
+  await cluster.run('delete', 'etcdsnapshotfile', file.metadata.name, '--timeout=60s');
+  expect(await readdir(join(operator.dataDir, 'server'))).toContain('victim-node-1-2');
+});
+
 it('goes on well beside etcd-snapshot delete: files, objects and records are gone, each told once', async () => {
   const [disk, remote] = [await onDisk(), await onS3()];
   const settings = s3.settings(BUCKET, 'prod');
@@ -192,12 +202,15 @@ it('goes on well beside etcd-snapshot delete: files, objects and records are gon
 });
 
 /** A record that somebody makes by hand, with our finalizer as the operator puts it on. */
-async function forge(spec: { location: string; snapshotName: string }): Promise<ETCDSnapshotFile> {
+async function forge(
+  spec: { location: string; snapshotName: string },
+  finalizers: readonly string[] = [FINALIZER],
+): Promise<ETCDSnapshotFile> {
   serial += 1;
   const file = {
     apiVersion: 'k3s.cattle.io/v1',
     kind: 'ETCDSnapshotFile',
-    metadata: { name: `forged-${serial}`, finalizers: [FINALIZER] },
+    metadata: { name: `forged-${serial}`, finalizers },
     spec: { nodeName: 'node-1', ...spec },
   } as const;
   const path = join(operator.dataDir, `forged-${serial}.json`);

@@ -52,7 +52,7 @@ async function findLeader(): Promise<void> {
   const found = await Promise.all(
     members().map(async ({ endpoint }) => {
       const one = createEtcdSource({ ...scene.plane.etcd.settings(), endpoints: [endpoint] }, clock);
-      const { memberId, leaderId } = await one.status(AbortSignal.timeout(10_000));
+      const { memberId, leaderId } = await one.status(AbortSignal.timeout(30_000));
       one.close();
       return memberId === leaderId;
     }),
@@ -213,11 +213,7 @@ describe('an etcd cluster of three, with an operator on each member', () => {
     await until(async () => (await scene.cluster.events(record?.metadata.name ?? '')).length > 0);
     const [event] = await scene.cluster.events(record?.metadata.name ?? '');
     expect(event).toMatchObject({ type: 'Warning', reason: 'ETCDSnapshotFailed' });
-    for (const name of ['schedule', 'etcd'])
-      expect(await part(operator, name)).toMatchObject({
-        ready: false,
-        reason: expect.stringMatching(/learner/),
-      });
+    for (const name of ['schedule', 'etcd']) expect(await operator.part(name, false)).toMatch(/learner/);
     expect((await operator.get('/readyz')).status).toBe(200);
     expect(await finals(operator.dir)).toEqual([]);
   });

@@ -38,8 +38,18 @@ interface Lease {
 
 async function lease(): Promise<Lease['spec']> {
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/${LEASE}`;
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(30_000);
   return (await scene.client.request<Lease>({ method: 'GET', path, signal })).spec;
+}
+
+/** A moment, by the requests up to then and by the times that the Lease had changed hands. */
+interface Moment {
+  readonly count: number;
+  readonly transitions: number;
+}
+
+async function mark(count = scene.front.requests.length): Promise<Moment> {
+  return { count, transitions: (await lease()).leaseTransitions ?? 0 };
 }
 
 /** A leader that acts, and one that waits for its turn. */
@@ -50,9 +60,10 @@ async function two(leaseDurationMs = 3_000, kubeconfig = scene.kubeconfig) {
   const began = scene.front.requests.length;
   const leader = await scene.start({ ...plan, node: `first-${serial}`, kubeconfig });
   await until(() => hasActed(leader));
+  const since = await mark(began);
   const other = await scene.start({ ...plan, node: `second-${serial}` });
   await other.ready();
-  return { folder, leader, other, began };
+  return { folder, leader, other, since };
 }
 
 async function objectIn(folder: string) {
@@ -80,9 +91,19 @@ function turns(after: number): string[] {
   return senders.filter((sender, at) => sender !== senders[at - 1]);
 }
 
+/**
+ * Each time that another one acts the Lease has changed hands before. On a machine that is too slow for it the Lease may
+ * change hands when no test asks for it; what must not be is one who acts, and then again the one before.
+ */
+async function expectNeverTwo({ count, transitions }: Moment): Promise<void> {
+  const seen = turns(count);
+  const changes = ((await lease()).leaseTransitions ?? 0) - transitions;
+  expect({ seen, changes, isOneAtATime: seen.length - 1 <= changes }).toMatchObject({ isOneAtATime: true });
+}
+
 describe('one operator looks after S3', () => {
   it('killed: another one takes over, and does what was left undone', async () => {
-    const { folder, leader, other, began } = await two();
+    const { folder, leader, other, since } = await two();
     const { record, isThere } = await objectIn(folder);
     scene.front.setRule(({ method }) => (method === 'DELETE' ? 'hang' : undefined));
     await scene.deleteRecord(record);
@@ -92,11 +113,11 @@ describe('one operator looks after S3', () => {
     scene.front.setRule(() => undefined);
     await scene.converge(folder, [leader, other], { objects: 0 });
     expect(await isThere()).toBe(false);
-    expect(turns(began)).toEqual([leader.node, other.node]);
+    await expectNeverTwo(since);
   });
 
   it('frozen and woken: never two that act', async () => {
-    const { folder, leader, other, began } = await two();
+    const { folder, leader, other, since } = await two();
     for (const [frozen, next] of [
       [leader, other],
       [other, leader],
@@ -104,12 +125,12 @@ describe('one operator looks after S3', () => {
       const before = scene.front.requests.length;
       frozen.kill('SIGSTOP');
       await until(() => hasActed(next, before));
+      const woken = await mark();
       frozen.kill('SIGCONT');
-      const woken = scene.front.requests.length;
-      await until(() => acts().filter((request) => request.count > woken).length >= 20);
-      expect(turns(woken)).toEqual([next.node]);
+      await until(() => acts().filter((request) => request.count > woken.count).length >= 20);
+      await expectNeverTwo(woken);
     }
-    expect(turns(began)).toEqual([leader.node, other.node, leader.node]);
+    await expectNeverTwo(since);
     await scene.converge(folder, [leader, other]);
   });
 
@@ -135,30 +156,32 @@ describe('one operator looks after S3', () => {
     await until(async () => !(await isThere()));
     freeze.resolve();
     await sleep(200);
-    const woken = scene.front.requests.length;
+    const woken = await mark();
     leader.kill('SIGCONT');
-    await until(() => acts().filter((request) => request.count > woken).length >= 20);
-    expect(turns(woken)).toEqual([other.node]);
+    await until(() => acts().filter((request) => request.count > woken.count).length >= 20);
+    await expectNeverTwo(woken);
     await scene.converge(folder, [leader, other], { objects: 0 });
-    const reasons = (await scene.cluster.events(record)).map(({ reason }) => reason);
+    const reasonsOf = async () => (await scene.cluster.events(record)).map(({ reason }) => reason);
+    await until(async () => (await reasonsOf()).includes('ETCDSnapshotDeleted'));
+    const reasons = await reasonsOf();
     expect(reasons.filter((reason) => reason === 'ETCDSnapshotDeleted')).toHaveLength(1);
     expect(reasons).not.toContain('ETCDSnapshotDeleteFailed');
   });
 
   it('told to end: the Lease is given back, and the next one need not wait for its end', async () => {
-    const { leader, other, began } = await two(60_000);
+    const { leader, other, since } = await two(600_000);
     expect((await lease()).holderIdentity).toMatch(new RegExp(`^${leader.node}_`));
     leader.kill('SIGTERM');
     await leader.exited;
     expect((await lease()).holderIdentity ?? '').not.toContain(leader.node);
     // A Lease that was not given back would outlast this test.
     await until(() => hasActed(other));
-    expect(turns(began)).toEqual([leader.node, other.node]);
-  }, 45_000);
+    expect(turns(since.count)).toEqual([leader.node, other.node]);
+  });
 
   it('cut off from the API server: it stops, and the other one takes over', async () => {
     await using kube = await startKubeFront(scene.kubeconfig, scene.scratch);
-    const { folder, leader, other, began } = await two(3_000, kube.kubeconfig);
+    const { folder, leader, other, since } = await two(3_000, kube.kubeconfig);
     kube.setRule(() => 'hang');
     await until(() => hasActed(other));
     const taken = scene.front.requests.length;
@@ -166,6 +189,6 @@ describe('one operator looks after S3', () => {
     kube.setRule(() => undefined);
     await leader.ready();
     await scene.converge(folder, [leader, other]);
-    expect(turns(began)).toEqual([leader.node, other.node]);
+    await expectNeverTwo(since);
   });
 });

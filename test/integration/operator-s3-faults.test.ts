@@ -93,17 +93,14 @@ describe('S3 away', () => {
     await until(async () => (await reasonsOf(record)).includes('ETCDSnapshotDeleteFailed'));
     await until(() => performance.now() > back);
     expect(refused()).toBeGreaterThan(10);
-    expect(await part(operator, 's3')).toMatchObject({
-      ready: false,
-      reason: expect.stringMatching(/S3|s3/),
-    });
+    expect(await operator.part('s3', false)).toMatch(/S3|s3/);
     expect((await operator.get('/readyz')).status).toBe(200);
     expect(await scene.cluster.record(record)).toBeDefined();
     expect(history.changes.filter(({ type }) => type === 'DELETED')).toEqual([]);
 
     scene.front.setRule(() => undefined);
     await scene.converge(folder, [operator], { objects: 2 });
-    expect(await reasonsOf(record)).toContain('ETCDSnapshotDeleted');
+    await until(async () => (await reasonsOf(record)).includes('ETCDSnapshotDeleted'));
     await until(async () => (await part(operator, 's3'))?.ready === true);
   });
 
@@ -117,6 +114,26 @@ describe('S3 away', () => {
     scene.front.setRule(() => undefined);
     await until(async () => (await scene.objects(folder)).length > 0);
     await settle(operator, folder);
+  });
+
+  it('silent when the operator is told to end: the copy on disk stands, and the one that is given up is recorded', async () => {
+    const folder = named();
+    away('hang');
+    const args = [EVERY_SECOND, ...KEEP_ALL, '--grace-period=1s'];
+    const operator = await scene.start({ node: folder, folder, args });
+    await until(async () => (await finals(operator)).length > 0);
+    operator.kill('SIGTERM');
+    expect(await operator.exited).toBe(0);
+    const [file = ''] = await finals(operator);
+    const message = expect.stringContaining('told to end');
+    const records = (await scene.records()).filter(({ spec }) => spec.snapshotName === file);
+    expect(records.toSorted((a, b) => (a.spec.nodeName < b.spec.nodeName ? 1 : -1))).toMatchObject([
+      { spec: { nodeName: folder }, status: { readyToUse: true } },
+      {
+        spec: { nodeName: 's3', location: `s3://${scene.bucket}/${folder}/${file}` },
+        status: { error: { message } },
+      },
+    ]);
   });
 
   it('silent while leftovers are looked for: a save does not wait for that, and does not fail of it', async () => {
@@ -199,7 +216,7 @@ it('credentials are revoked in the middle of an upload: it is recorded, and noth
   const operator = await scene.start({ node: folder, folder, args: [EVERY_SECOND, ...KEEP_ALL] });
   await until(async () => (await failures(operator)).length > 0);
   expect((await failures(operator))[0]).toMatch(/does not know this access key/);
-  expect(await part(operator, 'schedule')).toMatchObject({ ready: false });
+  await operator.part('schedule', false);
   expect((await finals(operator)).length).toBeGreaterThan(0);
   expect(await scene.openUploads(folder)).not.toEqual([]);
   const record = (await scene.records()).find(({ status }) =>
@@ -224,7 +241,7 @@ it('the disk is full: that is recorded, nothing half-made stays, and with room i
   });
   await until(async () => (await failures(operator)).length > 0);
   expect((await failures(operator)).join('\n')).toMatch(/space|full/);
-  expect(await part(operator, 'schedule')).toMatchObject({ ready: false });
+  await operator.part('schedule', false);
   expect(await finals(operator)).toEqual([]);
   expect(await scene.objects(folder)).toEqual([]);
   await rm(join(disk.path, 'filling'));

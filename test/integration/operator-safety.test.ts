@@ -3,6 +3,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { S3Settings } from '../../src/config/types.ts';
 import { type ETCDSnapshotFile, recordKeys } from '../../src/crds/etcd-snapshot-file.ts';
 import { type FaultFront, startFaultFront } from '../support/fault-front.ts';
 import {
@@ -24,6 +25,7 @@ const quick = { intervalMs: 300, youngMs: 0 };
 let scene: OperatorScene;
 let s3: S3Server;
 let front: FaultFront;
+let settings: S3Settings;
 /** Leads, and looks at its stores three times a second. */
 let operator: RunningOperator;
 let serial = 1_730_308_816;
@@ -32,7 +34,7 @@ beforeAll(async () => {
   [scene, s3] = await Promise.all([startScene(), startS3({ kind: 'versitygw' })]);
   await s3.createBucket(BUCKET);
   front = await startFaultFront(s3.url);
-  const settings = { ...s3.settings(BUCKET, 'prod'), endpoint: front.endpoint };
+  settings = { ...s3.settings(BUCKET, 'prod'), endpoint: front.endpoint };
   operator = await scene.operator({ node: 'node-1', s3: settings, tuning: quick });
   await operator.ready();
 });
@@ -264,15 +266,54 @@ describe('a node that has left the cluster', () => {
 });
 
 describe('the definition of the records', () => {
-  it('deleted and made again: no data follow it, no hold holds it up, and the records come back', async () => {
+  it('deleted and made again: no data follow it, no hold holds it up, and the records come back, with the hold, also after all operators have ended', async () => {
     const [local, remote] = [await onDisk(), await onS3()];
     await annotate(local, `${keys.hold}=audit`);
     await scene.cluster.run('delete', 'crd', DEFINITION, '--timeout=60s');
     expect(await operator.part('kubernetes', false)).not.toBe('');
     expect(await files()).toContain(local.spec.snapshotName);
     expect(await objects()).toContain(`prod/${remote.spec.snapshotName}`);
+    expect(await operator.stop()).toBe(0);
+    const { node, dataDir } = operator;
+    operator = await scene.operator({ node, dataDir, s3: settings, tuning: quick });
     await scene.makeDefinitions();
     await operator.part('kubernetes', true);
     for (const { spec } of [local, remote]) await scene.recordOf(spec.snapshotName, ready);
+    const { metadata } = await scene.recordOf(local.spec.snapshotName);
+    expect(metadata.annotations).toMatchObject({ [keys.hold]: 'audit' });
+  });
+
+  it('being deleted: nothing is recorded, which is told once, until it is back', async () => {
+    const [record, fresh] = [await onDisk(), newName()];
+    const began = (await operator.log()).length;
+    const { name } = record.metadata;
+    const finalizers = (value: unknown) =>
+      scene.cluster.run(
+        'patch',
+        'etcdsnapshotfile',
+        name,
+        '--type=merge',
+        `-p=${JSON.stringify({ metadata: { finalizers: value } })}`,
+      );
+    // Somebody else's finalizer keeps the definition from going.
+    await finalizers([keys.finalizer, 'example.com/waits']);
+    await scene.cluster.run('delete', 'crd', DEFINITION, '--wait=false');
+    expect(await operator.part('definition', false)).toContain('install it again: kubectl apply -f');
+    await copyIn(operator, fresh);
+    await until(async () => (await scene.cluster.records()).length === 1);
+    const looked = (await operator.log()).length;
+    const rounds = () => operator.metric('reconciles_total', { controller: 'etcd', status: 'success' });
+    const before = await rounds();
+    // In the same time the folder and S3 would have been looked at as often.
+    await until(async () => (await rounds()) >= before + 5);
+    expect((await scene.cluster.records()).map(({ metadata }) => metadata.name)).toEqual([name]);
+    const log = await operator.log();
+    expect(log.slice(looked)).not.toContain('Part does not work');
+    expect(log.slice(began).match(/Records are neither made nor changed/g)).toHaveLength(1);
+    await finalizers(null);
+    await scene.cluster.run('wait', '--for=delete', `crd/${DEFINITION}`, '--timeout=60s');
+    await scene.makeDefinitions();
+    for (const snapshot of [record.spec.snapshotName, fresh]) await scene.recordOf(snapshot, ready);
+    expect(await operator.part('definition', true)).toBe('');
   });
 });

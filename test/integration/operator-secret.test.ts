@@ -205,8 +205,9 @@ describe('the Secret with the settings of S3', () => {
       args: ['--s3', `--s3-config-secret=${SECRET}`, '--snapshot-schedule-cron=@every 2s', '--name=slow'],
     });
     await saving.part('s3', true);
+    const finish = Promise.withResolvers<void>();
     front.setRule(({ method, path }) =>
-      method === 'PUT' && path.includes('slow-node-2') ? { bytesPerSecond: 100_000 } : undefined,
+      method === 'PUT' && path.includes('slow-node-2') ? { after: finish.promise } : undefined,
     );
     const from = front.requests.length;
     const uploads = () => front.requests.slice(from).filter(({ method }) => method === 'PUT');
@@ -222,6 +223,7 @@ describe('the Secret with the settings of S3', () => {
     expect(ended()).toBe(false);
     await write(example({ ...rotated, 'etcd-s3-folder': 'runs' }));
     await until(() => signers(from).includes(WRONG.key));
+    finish.resolve();
     front.setRule(() => undefined);
     await until(async () => {
       const records = await scene.cluster.records(name);

@@ -90,5 +90,5 @@ describe('three operators on three members', () => {
       ]);
     }
     expect(added.length - deleted.length).toBe((await scene.records()).length);
-  }, 240_000);
+  }, 600_000);
 });

@@ -1,33 +1,21 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { connect, type KubeClient } from '../../src/kube/client.ts';
+import { describe, expect, it } from 'vitest';
 import { startFaultFront } from '../support/fault-front.ts';
 import { freePorts } from '../support/processes.ts';
-import { type S3Server, startS3 } from '../support/s3-server.ts';
-import { type SnapshotScene, snapshotScene } from '../support/snapshot-scene.ts';
+import { type SnapshotScene, sharedPlaces, snapshotScene } from '../support/snapshot-scene.ts';
 
-const kubeconfig = inject('kubeconfig');
 const HOLD = { 'etcd.k3s.cattle.io/snapshot-hold': '' };
 
-let client: KubeClient;
-let s3: S3Server;
-beforeAll(async () => {
-  [client, s3] = await Promise.all([connect(kubeconfig), startS3({ kind: 'versitygw' })]);
-  await s3.createBucket('etcd');
-});
-afterAll(async () => {
-  await client?.[Symbol.asyncDispose]();
-  await s3?.[Symbol.asyncDispose]();
-});
+const places = sharedPlaces();
 
 let serial = 0;
 const sceneOf = (parts: { kube?: boolean; s3?: boolean }) => {
   serial += 1;
   return snapshotScene({
     node: `prune-${serial}`,
-    ...(parts.kube === true ? { kube: { client, kubeconfig } } : {}),
-    ...(parts.s3 === true ? { s3: { server: s3, bucket: 'etcd' } } : {}),
+    ...(parts.kube === true ? { kube: places.kube } : {}),
+    ...(parts.s3 === true ? { s3: places.s3 } : {}),
   });
 };
 const names = (scene: SnapshotScene, seconds: readonly number[], base = 'on-demand') =>
@@ -145,7 +133,7 @@ describe('etcd-snapshot prune', () => {
   it('says what it did before it was interrupted, and ends with 130', async () => {
     await using scene = await sceneOf({ kube: true, s3: true });
     for (const one of names(scene, seven)) await scene.onDisk(one);
-    await using front = await startFaultFront(s3.url);
+    await using front = await startFaultFront(places.s3.server.url);
     front.setRule(() => 'hang');
     const command = scene.start('prune', `--s3-endpoint=${front.endpoint}`);
     await command.until(() => front.requests.length > 0);
@@ -162,7 +150,7 @@ describe('etcd-snapshot prune', () => {
     for (const one of names(scene, seven)) await scene.onDisk(one);
     const [port] = await freePorts(1);
     const away = join(dirname(scene.dir), 'kubeconfig');
-    const config = await readFile(kubeconfig, 'utf8');
+    const config = await readFile(places.kube.kubeconfig, 'utf8');
     await writeFile(away, config.replace(/server: \S+/, `server: https://127.0.0.1:${port}`), {
       mode: 0o600,
     });

@@ -34,7 +34,7 @@ export function lookAt(plane: ControlPlane): ClusterLooks {
   const client = connect(plane.kubeconfig);
   let written = 0;
   const get = async <T>(path: string, query: Readonly<Record<string, string>> = {}): Promise<T> =>
-    (await client).request<T>({ method: 'GET', path, query, signal: AbortSignal.timeout(10_000) });
+    (await client).request<T>({ method: 'GET', path, query, signal: AbortSignal.timeout(30_000) });
   const run = async (...args: string[]): Promise<string> => {
     const { code, stdout, stderr } = await plane.kubectl(args);
     if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);

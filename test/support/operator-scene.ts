@@ -2,12 +2,13 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll } from 'vitest';
 import type { ETCDSnapshotFile } from '../../src/crds/etcd-snapshot-file.ts';
 import { type ClusterLooks, lookAt } from './cluster-looks.ts';
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from './control-plane.ts';
 import { grantRights, type OperatorPlan, type RunningOperator, startOperator } from './operators.ts';
 import { until } from './s3-looks.ts';
-import type { S3Server } from './s3-server.ts';
+import { type S3Server, startS3 } from './s3-server.ts';
 import { snapshotBytes } from './store-contract.ts';
 
 const definitions = fileURLToPath(new URL('../../deploy/crds/', import.meta.url));
@@ -28,6 +29,28 @@ export interface OperatorScene extends AsyncDisposable {
   gone(name: string): Promise<void>;
   /** Until that Event was told of the object; returns its message. */
   told(object: string, reason: string, namespace?: string): Promise<string>;
+}
+
+/** Such a cluster beside an S3 server with that bucket. Both start and end with the file that calls it; to be read in tests only. */
+export function sharedScene(bucket: string): { readonly scene: OperatorScene; readonly s3: S3Server } {
+  let scene: OperatorScene;
+  let s3: S3Server;
+  beforeAll(async () => {
+    [scene, s3] = await Promise.all([startScene(), startS3({ kind: 'versitygw' })]);
+    await s3.createBucket(bucket);
+  });
+  afterAll(async () => {
+    await scene?.[Symbol.asyncDispose]();
+    await s3?.[Symbol.asyncDispose]();
+  });
+  return {
+    get scene() {
+      return scene;
+    },
+    get s3() {
+      return s3;
+    },
+  };
 }
 
 export async function startScene(options: ControlPlaneOptions = {}): Promise<OperatorScene> {

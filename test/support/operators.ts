@@ -87,7 +87,7 @@ export async function startOperator(plan: OperatorPlan): Promise<RunningOperator
   const args = plan.args ?? [];
   const scheduled = args.some((arg) => arg.startsWith('--snapshot-schedule-cron'));
   const get = async (path: string) => {
-    const answer = await fetch(`${base}${path}`, { signal: AbortSignal.timeout(5_000) });
+    const answer = await fetch(`${base}${path}`, { signal: AbortSignal.timeout(30_000) });
     return { status: answer.status, text: await answer.text() };
   };
   const metric = async (name: string, labels: Readonly<Record<string, string>> = {}) =>

@@ -51,7 +51,7 @@ export interface ServerSpec {
   readonly logFile: string;
   /** Asked until it says true. */
   readonly ready: () => Promise<boolean>;
-  /** Default 60 s: a loaded machine is slow, not broken. */
+  /** Default 180 s: a loaded machine is slow, not broken. */
   readonly readyTimeoutMs?: number;
 }
 
@@ -92,7 +92,7 @@ export async function startServer(spec: ServerSpec): Promise<Server> {
       if (child.pid !== undefined) await exited;
     },
   };
-  const deadline = Date.now() + (spec.readyTimeoutMs ?? 60_000);
+  const deadline = Date.now() + (spec.readyTimeoutMs ?? 180_000);
   for (;;) {
     if (
       failure !== undefined ||

@@ -60,6 +60,8 @@ export interface World {
   readonly objectOf?: string;
   readonly remove?: () => Promise<boolean>;
   readonly k3s?: string;
+  /** A person or a pipeline has written it. */
+  readonly applied?: boolean;
   /** The record as the API server has it, when the watch is behind; null: it is gone. */
   readonly now?: ETCDSnapshotFile | null;
   /** More records. */
@@ -94,7 +96,7 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
     nodeName: 'node-1',
     finalizer: FINALIZER,
     records: {
-      get: () => ({ file, applied: false, seenAt: 0 }),
+      get: () => ({ file, applied: world.applied ?? false, seenAt: 0 }),
       all: () => [file, ...(world.others ?? [])].map((one) => ({ file: one, applied: false, seenAt: 0 })),
     },
     reread: async () => (world.now === undefined ? file : (world.now ?? undefined)),

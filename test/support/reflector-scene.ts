@@ -3,29 +3,9 @@ import { type ConnectOptions, connect, type KubeClient } from '../../src/kube/cl
 import { type Reflector, type ReflectorOptions, startReflector } from '../../src/kube/reflector.ts';
 import { type FakeTimers, fakeTimers } from './fake-clock.ts';
 import { type Exchange, type ScriptedApi, startScriptedApi } from './scripted-api.ts';
-
-export interface Thing {
-  readonly metadata: { readonly name: string; readonly resourceVersion: string };
-  readonly color: string;
-}
+import { list, page, type Thing } from './things.ts';
 
 export const path = '/apis/k3s.cattle.io/v1/etcdsnapshotfiles';
-
-export const thing = (name: string, resourceVersion: string, color = 'red'): Thing => ({
-  metadata: { name, resourceVersion },
-  color,
-});
-export const list = (resourceVersion: string, ...items: Thing[]) => ({
-  metadata: { resourceVersion },
-  items,
-});
-/** A page of a list that has more. */
-export const page = (resourceVersion: string, ...items: Thing[]) => ({
-  metadata: { resourceVersion, continue: 'go-on' },
-  items,
-});
-export const event = (type: string, object: unknown) => ({ type, object });
-export const bookmark = (resourceVersion: string) => event('BOOKMARK', { metadata: { resourceVersion } });
 
 export const until = (check: () => void) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
 

@@ -156,6 +156,8 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.once('end', () => answer(request, response, Buffer.concat(chunks)));
   });
+  // Whoever is done with a connection has to close it.
+  server.keepAliveTimeout = 600_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     settings: plainSettings(`127.0.0.1:${(server.address() as AddressInfo).port}`),

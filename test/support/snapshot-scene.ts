@@ -1,17 +1,18 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, inject } from 'vitest';
 import type { S3Settings } from '../../src/config/types.ts';
 import type { ETCDSnapshotFile } from '../../src/crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../../src/crds/mapping.ts';
-import type { KubeClient } from '../../src/kube/client.ts';
+import { connect, type KubeClient } from '../../src/kube/client.ts';
 import { createSnapshotFilesApi } from '../../src/kube/snapshot-files-api.ts';
 import { clusterIdOf } from '../../src/kube/snapshot-recorder.ts';
 import type { Snapshot } from '../../src/snapshot/snapshot.ts';
 import { s3Location } from '../../src/stores/s3-keys.ts';
 import { type CommandResult, type RunningCommand, s3Env, s3Flags, startCommand } from './command.ts';
 import { putObject } from './operator-scene.ts';
-import type { S3Server } from './s3-server.ts';
+import { type S3Server, startS3 } from './s3-server.ts';
 import { scratchDir } from './scratch.ts';
 import { snapshotBytes } from './store-contract.ts';
 
@@ -49,6 +50,36 @@ export interface RecordWishes {
   readonly record?: boolean;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly finalizers?: readonly string[];
+}
+
+/** What the scenes of a test file share: the cluster of all files, and an S3 server of its own with a bucket. */
+export interface SnapshotPlaces {
+  readonly kube: NonNullable<SnapshotSceneOptions['kube']>;
+  readonly s3: NonNullable<SnapshotSceneOptions['s3']>;
+}
+
+/** Starts and ends with the file that calls it; to be read in tests only. */
+export function sharedPlaces(): SnapshotPlaces {
+  const kubeconfig = inject('kubeconfig');
+  const bucket = 'etcd';
+  let client: KubeClient;
+  let server: S3Server;
+  beforeAll(async () => {
+    [client, server] = await Promise.all([connect(kubeconfig), startS3({ kind: 'versitygw' })]);
+    await server.createBucket(bucket);
+  });
+  afterAll(async () => {
+    await client?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+  return {
+    get kube() {
+      return { client, kubeconfig };
+    },
+    get s3() {
+      return { server, bucket };
+    },
+  };
 }
 
 export async function snapshotScene({ node, s3, kube }: SnapshotSceneOptions): Promise<SnapshotScene> {
