@@ -50,6 +50,8 @@ function world({ synced = true, skipDeparted = false } = {}) {
     memory: { wentSince: () => false },
     scheduledBase: 'etcd-snapshot',
     youngMs: 0,
+    apartMs: 0,
+    leading: () => undefined,
     guardMs: 0,
     skipDeparted,
     timers: { now: () => new Date(), monotonic: () => (now += HOUR) },

@@ -26,6 +26,10 @@ export interface LooksParts extends PruneParts {
   readonly scheduledBase: string | undefined;
   /** Records on S3 that are known for a shorter time are not removed. */
   readonly youngMs: number;
+  /** How much older than a new upload a record on S3 must be, so that its object may go for it. */
+  readonly apartMs: number;
+  /** Ends with the leadership of this process; undefined while it does not lead. */
+  readonly leading: () => AbortSignal | undefined;
   /** Least time between looks that shall agree that much has vanished. */
   readonly guardMs: number;
   /** An etcd outside of the cluster has no Node there, and its records must not pass for those of one that left. */

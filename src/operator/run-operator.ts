@@ -209,6 +209,8 @@ export async function runOperator(
     scheduledBase: settings.schedule === undefined ? undefined : base,
     youngMs: tuning.youngMs ?? YOUNG_MS,
     guardMs: tuning.guardMs ?? YOUNG_MS,
+    apartMs: tuning.apartMs ?? settings.reconcileIntervalMs,
+    leading: () => leadership.current(),
     skipDeparted: config.distribution === 'custom',
     annotatesS3: !isBesideK3s(config),
     timers,

@@ -42,6 +42,16 @@ export interface PrunePolicy {
   readonly now: Date;
   /** Names that the run which prunes has just made. */
   readonly made?: ReadonlySet<string>;
+  /** Where others save than the one who prunes: what has to have come since, so that anything may go. */
+  readonly after?: NewUpload;
+}
+
+/** A save that succeeded is what drives old snapshots out; not a listing, other settings, or another leader. */
+export interface NewUpload {
+  /** Only a snapshot that was begun later is one. */
+  readonly since: Date;
+  /** Its record must be so much younger than that of what it drives out: what was recorded with it was just found, and nobody has seen it. */
+  readonly apartMs: number;
 }
 
 /** The records of one place by the copy that they are of, which may be several. */
@@ -65,7 +75,8 @@ export async function pruneStore(
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
   tellOfWrongClock(parts, listed, policy, recorded);
-  const plan = await confirmed(store, listed, retention, signal);
+  const there = await confirmed(store, listed, signal);
+  const plan = planRetention(there, retentionOf(parts, policy, there, recorded));
 
   const doomed = new Map(plan.delete.map(({ snapshot }) => [snapshot.name, snapshot]));
   const careful = {
@@ -131,16 +142,38 @@ function retentionOf(
     ...(clusterId === undefined ? {} : { clusterId }),
     held: (snapshot) => recordsOf(recorded, snapshot).some(({ file }) => isHeld(file, keys)),
   };
-  const latest = recordedAfterTheNewest(
-    snapshots.filter((one) => isSubject(one, retention)),
-    recorded,
-  );
+  const subject = snapshots.filter((one) => isSubject(one, retention));
+  const latest = recordedAfterTheNewest(subject, recorded);
+  const uploaded =
+    policy.after === undefined ? undefined : newUploads(subject, policy, policy.after, recorded);
   return {
     ...retention,
     spared(snapshot) {
       if (made?.has(snapshot.name)) return 'it has just been made';
-      return latest.has(snapshot.name) ? 'it was recorded last, so its time may be wrong' : undefined;
+      if (latest.has(snapshot.name)) return 'it was recorded last, so its time may be wrong';
+      if (uploaded === undefined || uploaded(snapshot)) return undefined;
+      return 'no newer one has been uploaded, and recorded, since it was seen here';
     },
+  };
+}
+
+/** Whether a new upload of the same node came well after that snapshot was recorded. All times of records are of one clock. */
+function newUploads(
+  subject: readonly Snapshot[],
+  { now }: PrunePolicy,
+  { since, apartMs }: NewUpload,
+  recorded: Recorded,
+): (snapshot: Snapshot) => boolean {
+  const uploadedAt = new Map<string | undefined, number>();
+  for (const snapshot of subject) {
+    const taken = snapshot.createdAt.getTime();
+    if (taken <= since.getTime() || taken - now.getTime() > WRONG_CLOCK_MS) continue;
+    const at = recordedAt(recordsOf(recorded, snapshot));
+    if (at > (uploadedAt.get(snapshot.nodeName) ?? 0)) uploadedAt.set(snapshot.nodeName, at);
+  }
+  return (snapshot) => {
+    const upload = uploadedAt.get(snapshot.nodeName);
+    return upload !== undefined && upload - recordedAt(recordsOf(recorded, snapshot)) >= apartMs;
   };
 }
 
@@ -185,19 +218,18 @@ function tellOfWrongClock(
   }
 }
 
-/** The same plan on what the store says now of all those that count, and not on what a record said of them. */
+/** All that the plan is about, as the store says it now where it stays, and not as a record or the listing said. */
 async function confirmed(
   store: SnapshotStore,
   plan: RetentionPlan,
-  retention: RetentionPolicy,
   signal: AbortSignal,
-): Promise<RetentionPlan> {
-  if (plan.delete.length === 0) return plan;
+): Promise<readonly Snapshot[]> {
+  if (plan.delete.length === 0) return [];
   const kept = await pMap(plan.keep, ({ snapshot }) => store.stat(snapshot.name, signal), {
     concurrency: LOOK_UPS_AT_ONCE,
   });
   const there = kept.filter((snapshot) => snapshot !== undefined);
-  return planRetention([...there, ...plan.delete.map(({ snapshot }) => snapshot)], retention);
+  return [...there, ...plan.delete.map(({ snapshot }) => snapshot)];
 }
 
 /** Asked right before the data go: the object for whose it is, the API server for what people have asked for meanwhile. */

@@ -18,6 +18,10 @@ export interface S3InventoryParts extends PruneParts {
   /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
   readonly scheduledBase: string | undefined;
   now(): Date;
+  /** Ends with the leadership of this process; undefined while it does not lead. */
+  leading(): AbortSignal | undefined;
+  /** How much older than a new upload a record must be, so that its object may go for it. */
+  readonly apartMs: number;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
   readonly legacyMetadata: LegacyMetadata;
@@ -33,7 +37,15 @@ export function createS3Inventory(
 ): (view: S3Ready, signal: AbortSignal) => Promise<boolean> {
   /** Objects that no record remembers: of other clusters, of unknown origin, or recorded by newer k3s. */
   const remembered = new Map<string, Snapshot>();
+  /** Since when nothing has changed that says what is past retention. */
+  let rule: { readonly of: readonly unknown[]; readonly since: Date } | undefined;
+  const ruleOf = ({ outdated, retention }: S3Ready): Date => {
+    const of = [parts.leading(), outdated, retention];
+    if (rule === undefined || of.some((one, at) => one !== rule?.of[at])) rule = { of, since: parts.now() };
+    return rule.since;
+  };
   return async (view, signal) => {
+    const ruledSince = ruleOf(view);
     const own = await parts.clusterId(signal);
     const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
@@ -56,7 +68,8 @@ export function createS3Inventory(
     };
     const { scheduledBase: base } = parts;
     const { place, retention: keep } = view;
-    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
+    const after = { since: ruledSince, apartMs: parts.apartMs };
+    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now(), after };
     // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
     let failure: Error | undefined;
     let changed = 0;
