@@ -151,6 +151,13 @@ describe('an object that no record remembers', () => {
     expect((await look({ objects: [foreign] }, {})).lookedUp).toEqual([]);
   });
 
+  it('is of the place that is looked at, also when it has the same name and bytes there as where was looked before', async () => {
+    const copies = { objects: [object(1)], prefix: 'b', outdated: new AbortController().signal };
+    const { lookedUp, snapshots } = await look({ objects: [object(1)] }, copies);
+    expect(lookedUp).toEqual([nameAt(1)]);
+    expect(snapshots).toMatchObject([{ location: { prefix: 'b', key: `b/${nameAt(1)}` } }]);
+  });
+
   it('gets no record when it is of another cluster, and one when nobody knows whose it is', async () => {
     const { clusterId: _, ...unknown } = object(2);
     expect((await look({ objects: [foreign, unknown] })).snapshots).toEqual([unknown]);

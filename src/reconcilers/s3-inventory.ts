@@ -37,6 +37,8 @@ export function createS3Inventory(
 ): (view: S3Ready, signal: AbortSignal) => Promise<boolean> {
   /** Objects that no record remembers: of other clusters, of unknown origin, or recorded by newer k3s. */
   const remembered = new Map<string, Snapshot>();
+  /** The settings with which they were looked up: others are of another place, in which all may be called the same. */
+  let rememberedOf: AbortSignal | undefined;
   /** Since when nothing has changed that says what is past retention. */
   let rule: { readonly of: readonly unknown[]; readonly since: Date } | undefined;
   const ruleOf = ({ outdated, retention }: S3Ready): Date => {
@@ -49,6 +51,8 @@ export function createS3Inventory(
     const own = await parts.clusterId(signal);
     const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
+    if (rememberedOf !== view.outdated) remembered.clear();
+    rememberedOf = view.outdated;
     const listed = await view.shared.list(signal, recallFrom(recorded, remembered));
     remembered.clear();
     for (const snapshot of listed) {
