@@ -59,6 +59,8 @@ interface World {
   /** The folder, which all objects are in. */
   readonly prefix?: string;
   readonly outdated?: AbortSignal;
+  /** The object at which a listing fails that has to look it up. */
+  readonly breaksAt?: string | undefined;
 }
 
 /** Looks at S3, and again after each change; tells of the last look what was looked up, found, and deleted. */
@@ -76,8 +78,12 @@ async function look(first: World, ...changes: readonly Partial<World>[]) {
       lookedUp = [];
       return world.objects.map((one) => {
         const known = recall({ name: one.name, size: one.size, etag: one.etag });
-        if (known === undefined) lookedUp.push(one.name);
-        return known ?? { ...one, location: location(one.name) };
+        if (known !== undefined) return known;
+        if (world.breaksAt === one.name) throw new SnapshotError('timeout', 'too slow');
+        lookedUp.push(one.name);
+        const found = { ...one, location: location(one.name) };
+        recall.lookedUp?.(found);
+        return found;
       });
     },
     stat: async (name: string) => world.objects.find((one) => one.name === name),
@@ -149,6 +155,13 @@ describe('an object that no record remembers', () => {
 
   it('is looked up once', async () => {
     expect((await look({ objects: [foreign] }, {})).lookedUp).toEqual([]);
+  });
+
+  it('is not looked up again when the look failed later on', async () => {
+    const objects = [object(1), object(2)];
+    const { lookedUp, snapshots } = await look({ objects, breaksAt: nameAt(2) }, { breaksAt: undefined });
+    expect(lookedUp).toEqual([nameAt(2)]);
+    expect(snapshots).toHaveLength(2);
   });
 
   it('is of the place that is looked at, also when it has the same name and bytes there as where was looked before', async () => {

@@ -3,7 +3,7 @@ import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
 import { asError, isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
-import type { ListedEntry } from '../snapshot/ports.ts';
+import type { ListedEntry, Recall } from '../snapshot/ports.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
@@ -117,13 +117,13 @@ function recordedSnapshots(
   return recorded;
 }
 
-function recallFrom(
-  recorded: ReadonlyMap<string, Snapshot>,
-  remembered: ReadonlyMap<string, Snapshot>,
-): (entry: ListedEntry) => Snapshot | undefined {
-  return ({ name, size, etag }) => {
+function recallFrom(recorded: ReadonlyMap<string, Snapshot>, remembered: Map<string, Snapshot>): Recall {
+  const recall = ({ name, size, etag }: ListedEntry) => {
     const known = remembered.get(name) ?? recorded.get(name);
     if (etag === undefined || known === undefined) return undefined;
     return known.etag === etag && known.size === size ? known : undefined;
   };
+  return Object.assign(recall, {
+    lookedUp: (snapshot: Snapshot) => void remembered.set(snapshot.name, snapshot),
+  });
 }
