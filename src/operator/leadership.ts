@@ -46,7 +46,7 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
     async onLeading(term) {
       leading = term;
       onGained();
-      await new Promise((resolve) => term.addEventListener('abort', resolve, { once: true }));
+      await aborted(term);
     },
     onState(state) {
       const { leading, holder } = state;
@@ -66,4 +66,10 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
     },
     stopped: lease.stopped,
   };
+}
+
+/** A term may be over before anybody has begun to wait for its end. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }
