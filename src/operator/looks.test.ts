@@ -56,6 +56,8 @@ function world({ synced = true, skipDeparted = false } = {}) {
     skipDeparted,
     timers: { now: () => new Date(), monotonic: () => (now += HOUR) },
     onSnapshots: () => {},
+    onRefused: () => {},
+    onPruned: () => {},
     onSuspended: () => {},
   } as unknown as LooksParts);
   return { looks, diary, view: view as unknown as S3Ready };

@@ -158,6 +158,7 @@ export async function runOperator(
     reread: (name: string, signal: AbortSignal) => files.get(name, signal),
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
+    onPruned: reports.pruned,
   };
   const waiting = tellOnce(logger, 'A record has to wait');
   const records = createController({
@@ -216,6 +217,7 @@ export async function runOperator(
     timers,
     logger,
     onSnapshots: metrics.snapshots,
+    onRefused: reports.refused,
     onSuspended: reports.suspended,
   });
   const inventory = createInventoryController({

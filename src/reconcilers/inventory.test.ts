@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile, toSnapshotFile } from '../crds/mapping.ts';
+import { SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { createInventory, type Found, type InventoryParts, type Suspended } from './inventory.ts';
+import {
+  createInventory,
+  type Found,
+  type InventoryParts,
+  type Refused,
+  type Suspended,
+} from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
 
 const never = new AbortController().signal;
@@ -29,13 +36,14 @@ interface World {
   readonly now?: () => number;
   /** When the record of a copy was seen to go. */
   readonly went?: number;
-  readonly write?: () => Promise<void>;
+  readonly write?: (name: string) => Promise<void>;
 }
 
 /** An inventory of a folder, and a diary of what it does: the names of snapshots. */
 function world({ left, now = () => HOUR, went, write = async () => {} }: World) {
   const diary: string[] = [];
   const suspended: (Suspended | undefined)[] = [];
+  const refused: (Refused | undefined)[] = [];
   const inventory = createInventory({
     program: 'k3s',
     store: 'local',
@@ -44,12 +52,13 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
     writer: {
       async publish({ name }: Snapshot) {
         diary.push(`publish ${name}`);
-        await write();
+        await write(name);
       },
       refresh: async (_record: InventoryRecord, { name }: Snapshot) => diary.push(`refresh ${name}`),
       release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1,
     },
     events: { emit: (_file: unknown, _type: string, reason: string) => diary.push(reason) },
+    onRefused: (found: Refused | undefined) => refused.push(found),
     onSuspended: (found: Suspended | undefined) => suspended.push(found),
     wentSince: (_snapshot: Snapshot, since: number) => went !== undefined && went >= since,
     youngMs: 0,
@@ -57,7 +66,7 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
     now: () => new Date(0),
     monotonic: now,
   } as unknown as InventoryParts);
-  return { inventory, diary, suspended };
+  return { inventory, diary, suspended, refused };
 }
 
 const empty: Found = { snapshots: [], since: 0, isGone: async () => true, inPlace: () => true };
@@ -161,4 +170,31 @@ it('asks this place for no data of a failure in another one', async () => {
   const found = { ...empty, inPlace: () => false, isGone: async () => false };
   expect(await scene.inventory.reconcile(found, never)).toBe(1);
   expect(left).toEqual([]);
+});
+
+describe('a copy that the API server takes no record of', () => {
+  const snapshots = records(3).map(({ file }) => fromSnapshotFile(file, 'k3s'));
+  const error = new SnapshotError('protocol', 'its time is none');
+  const refusing = (...names: readonly (string | undefined)[]) =>
+    world({
+      left: [],
+      async write(name) {
+        if (names.includes(name)) throw error;
+      },
+    });
+
+  it('is told, and all others are in step: that is no failure', async () => {
+    const name = snapshots[1]?.name;
+    const { inventory, refused, diary } = refusing(name);
+    expect(await inventory.reconcile({ ...empty, snapshots }, never)).toBe(2);
+    expect(diary).toHaveLength(3);
+    await inventory.reconcile({ ...empty, snapshots: snapshots.slice(0, 1) }, never);
+    expect(refused).toEqual([{ copies: 1, name, error }, undefined]);
+  });
+
+  it('is a failure when it takes none at all', async () => {
+    const { inventory, refused } = refusing(...snapshots.map(({ name }) => name));
+    await expect(inventory.reconcile({ ...empty, snapshots }, never)).rejects.toBe(error);
+    expect(refused).toMatchObject([{ copies: 3 }]);
+  });
 });

@@ -1,6 +1,6 @@
 import pMap from 'p-map';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
-import { asError } from '../errors.ts';
+import { asError, isSnapshotError, type SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import { type InventoryPlan, type InventoryRecord, planInventory } from './inventory-plan.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
@@ -24,6 +24,8 @@ export interface InventoryParts {
   /** Looks that shall agree that much has vanished lie at least so far apart: a folder is touched many times in a second. */
   readonly guardMs: number;
   /** After each pass: what vanished and stays for the time being, or undefined when there is no such thing. */
+  /** Told in each pass how many copies the API server takes no record of, as a rule for their oddity; undefined: it takes all. */
+  readonly onRefused: (refused: Refused | undefined) => void;
   readonly onSuspended: (suspended: Suspended | undefined) => void;
   readonly now: () => Date;
   /** Milliseconds that do not jump. */
@@ -36,6 +38,13 @@ export interface Suspended {
   readonly missing: number;
   /** How many speak of data, these included. */
   readonly of: number;
+}
+
+export interface Refused {
+  readonly copies: number;
+  /** Of the first of them. */
+  readonly name: string;
+  readonly error: SnapshotError;
 }
 
 /** What was found in a place, completely: a listing that broke off must not come here. */
@@ -114,7 +123,19 @@ async function apply(
   signal: AbortSignal,
 ): Promise<number> {
   const failures: Error[] = [];
+  const refused: Refused[] = [];
   let written = 0;
+  /** @throws what is no fault of this one copy */
+  const publish = async ({ name }: Snapshot, write: () => Promise<void>): Promise<boolean> => {
+    try {
+      await write();
+      return true;
+    } catch (error) {
+      if (!isSnapshotError(error, 'protocol')) throw error;
+      refused.push({ copies: 1, name, error });
+      return false;
+    }
+  };
   const each = async <T>(items: readonly T[], work: (item: T) => Promise<boolean>) => {
     await pMap(
       items,
@@ -134,13 +155,11 @@ async function apply(
     !parts.wentSince(snapshot, found.since) || !(await found.isGone(snapshot.name, signal));
   await each(plan.create, async (snapshot) => {
     if (!(await isThere(snapshot))) return false;
-    await parts.writer.publish(snapshot, signal);
-    return true;
+    return publish(snapshot, () => parts.writer.publish(snapshot, signal));
   });
   await each(plan.update, async ({ record, snapshot }) => {
     if (!(await isThere(snapshot))) return false;
-    await parts.writer.refresh(record, snapshot, signal);
-    return true;
+    return publish(snapshot, () => parts.writer.refresh(record, snapshot, signal));
   });
   await each(plan.mark, async ({ record, message }) => {
     await parts.writer.mark(record, message, signal);
@@ -158,6 +177,10 @@ async function apply(
     return released;
   });
   signal.throwIfAborted();
+  const [first] = refused;
+  parts.onRefused(first && { ...first, copies: refused.length });
+  // Not one oddity but a definition of records that is not ours.
+  if (first !== undefined && refused.length > 1 && written + plan.inStep === 0) failures.push(first.error);
   if (failures[0] !== undefined) throw failures[0];
   return written;
 }

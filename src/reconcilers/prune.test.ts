@@ -43,12 +43,15 @@ interface World {
   readonly fresh?: boolean;
   readonly policy?: Partial<PrunePolicy>;
   readonly stat?: () => Promise<never>;
+  /** Gets what is said of how retention fares. */
+  readonly told?: string[];
 }
 
 /** Prunes once, keeping one, and returns what it did, in order. */
 async function prune(world: World = {}): Promise<string[]> {
   const { objects = three, listed = objects, records = objects.map((one) => record(one)) } = world;
   const { current = records } = world;
+  const { told = [] } = world;
   const diary: string[] = [];
   const write = (what: string) => async (file: InventoryRecord) =>
     diary.push(`${what} ${file.file.metadata.name}`) > 0;
@@ -69,6 +72,7 @@ async function prune(world: World = {}): Promise<string[]> {
     reread: async (name: string) => current.find(({ file }) => file.metadata.name === name)?.file,
     onDeleted: () => {},
     onDeletionFailed: () => diary.push('failed'),
+    onPruned: (_store: string, error?: SnapshotError) => told.push(error?.message ?? 'works'),
   };
   const place =
     kind === 's3'
@@ -99,18 +103,24 @@ const removed = (...names: string[]) => names.map((name) => `remove ${name}`);
 
 describe('pruneStore', () => {
   it('deletes what is past retention, the oldest first, data first and then the record', async () => {
-    expect(await prune()).toEqual([...removed(at(1), at(2)), ...gone(oldest), ...gone(middle)]);
+    const told: string[] = [];
+    expect(await prune({ told })).toEqual([...removed(at(1), at(2)), ...gone(oldest), ...gone(middle)]);
+    expect(told).toEqual(['works']);
   });
 
-  it('deletes nothing while the records are not known, or may be old', async () => {
-    expect(await prune({ fresh: false })).toEqual([]);
+  it('deletes nothing while the records are not known, or may be old, and says so', async () => {
+    const told: string[] = [];
+    expect(await prune({ fresh: false, told })).toEqual([]);
+    expect(told).toEqual(['Nothing is deleted for retention']);
   });
 
   it('deletes nothing when what it would keep cannot be asked', async () => {
     const stat = async () => {
       throw new SnapshotError('unavailable', 'S3 is away');
     };
-    expect(await prune({ stat })).toEqual(['throws S3 is away']);
+    const told: string[] = [];
+    expect(await prune({ stat, told })).toEqual(['throws S3 is away']);
+    expect(told).toEqual(['S3 is away']);
   });
 
   it('asks each object whose it is, and believes no listing and no record', async () => {

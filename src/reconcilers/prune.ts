@@ -2,7 +2,7 @@ import pMap from 'p-map';
 import { claimProblem, type StorePlace } from '../crds/claim.ts';
 import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
-import { asError, type SnapshotError } from '../errors.ts';
+import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
 import { isSubject, planRetention, type RetentionPlan, type RetentionPolicy } from '../snapshot/retention.ts';
@@ -26,6 +26,8 @@ export interface PruneParts {
   readonly reread: (name: string, signal: AbortSignal) => Promise<ETCDSnapshotFile | undefined>;
   readonly onDeleted: (store: 'local' | 's3') => void;
   readonly onDeletionFailed: (store: 'local' | 's3') => void;
+  /** Told each time whether retention could do its work there. */
+  readonly onPruned: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
 }
 
 export interface PrunePolicy {
@@ -70,7 +72,43 @@ export async function pruneStore(
   policy: PrunePolicy,
   signal: AbortSignal,
 ): Promise<number> {
-  if (policy.keep < 1 || !parts.records.fresh) return 0;
+  const told = (error?: SnapshotError) => parts.onPruned(store.kind, error);
+  if (policy.keep >= 1 && !parts.records.fresh) {
+    told(mayBeOld());
+    return 0;
+  }
+  try {
+    const removed = policy.keep < 1 ? 0 : await prune(parts, store, snapshots, policy, signal);
+    told();
+    return removed;
+  } catch (thrown) {
+    const error = asError(thrown);
+    if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
+    told(
+      isSnapshotError(error)
+        ? error
+        : new SnapshotError('io', 'Old snapshots could not be deleted', { cause: error }),
+    );
+    throw error;
+  }
+}
+
+/** That nothing goes then must not be silent: a disk that fills up is the end of all snapshots. */
+function mayBeOld(): SnapshotError {
+  return new SnapshotError('unavailable', 'Nothing is deleted for retention', {
+    why: 'the watch of the records is cut off, so that somebody may have put a hold on what would go',
+    hint: 'See the part "kubernetes".',
+    retryable: true,
+  });
+}
+
+async function prune(
+  parts: PruneParts,
+  store: SnapshotStore,
+  snapshots: readonly Snapshot[],
+  policy: PrunePolicy,
+  signal: AbortSignal,
+): Promise<number> {
   const recorded = recordedIn(parts, policy);
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);

@@ -111,6 +111,7 @@ async function look(first: World, ...changes: readonly Partial<World>[]) {
     onSnapshots: () => {},
     onDeleted: () => {},
     onDeletionFailed: () => {},
+    onPruned: () => {},
   } as unknown as S3InventoryParts);
   for (const change of [{}, ...changes]) {
     world = { ...world, ...change };

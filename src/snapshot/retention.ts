@@ -84,7 +84,8 @@ export function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean 
   if (!snapshot.compressed && !plausibleSnapshotSize(snapshot.size)) return false;
   if (location.store === 's3' && (clusterId === undefined || clusterId !== policy.clusterId)) return false;
   const start = `${policy.base}-${nodeName}-`;
-  return name.startsWith(start) && /^\d{1,12}(\.zip)?$/.test(name.slice(start.length));
+  const isTime = /^\d{1,12}(\.zip)?$/.test(name.slice(start.length)) && parseCreatedAt(name) !== undefined;
+  return name.startsWith(start) && isTime;
 }
 
 function groupOf({ location, nodeName }: Snapshot): string {
