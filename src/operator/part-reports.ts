@@ -29,6 +29,8 @@ export interface PartReports {
   readonly leadsNoMore: () => void;
   /** So many copies the API server takes no record of; undefined: it takes all. */
   readonly refused: (store: 'local' | 's3', refused: Refused | undefined) => void;
+  /** Whether the node could be told that a store was looked at. */
+  readonly annotated: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
   /** Whether retention could do its work. */
   readonly pruned: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
   /** So much has vanished from a store at once that the records stay; undefined: nothing of the kind. */
@@ -78,6 +80,7 @@ export function createPartReports(options: PartReportsOptions): PartReports {
     suspended,
     refused: (store, found) => refusals(store, found && noRecord(found)),
     pruned: retention,
+    annotated: perStore((error) => report('node', error)),
     leadsNoMore: leftAlone,
     looked(look, error) {
       if (look !== 's3') {

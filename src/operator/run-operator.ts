@@ -228,6 +228,7 @@ export async function runOperator(
     s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
     leading: () => leadership.current(),
     observe: metrics.observe,
+    onAnnotated: reports.annotated,
     onOutcome(look, error) {
       metrics.reconciled(look, error === undefined);
       reports.looked(look, error);

@@ -198,3 +198,13 @@ describe('a copy that the API server takes no record of', () => {
     expect(refused).toMatchObject([{ copies: 3 }]);
   });
 });
+
+it('removes no record for a complete listing that lacks a snapshot which is there when it is asked for', async () => {
+  const left = records(2);
+  const [first, second] = left.map(({ file }) => file.spec.snapshotName);
+  const { inventory, diary } = world({ left });
+  const found = { ...empty, isGone: async (name: string) => name === second };
+  expect(await inventory.reconcile(found, never)).toBe(1);
+  expect(left.map(({ file }) => file.spec.snapshotName)).toEqual([first]);
+  expect(diary).toEqual(['ETCDSnapshotDeleted']);
+});

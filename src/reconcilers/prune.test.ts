@@ -193,6 +193,12 @@ describe('pruneStore', () => {
     expect(await prune({ records: two })).toEqual(expected);
   });
 
+  it('keeps a copy when the record of its name is of another one by now', async () => {
+    const moved = { location: `s3://old/a/${at(1)}` };
+    const current = [record(newest), record(middle), record(oldest, { spec: moved })];
+    expect(await prune({ current })).toEqual([...removed(at(2)), ...gone(middle)]);
+  });
+
   it('marks what somebody applied, and lets every other record of the copy go', async () => {
     const records = [
       record(newest),
