@@ -208,3 +208,61 @@ it('removes no record for a complete listing that lacks a snapshot which is ther
   expect(left.map(({ file }) => file.spec.snapshotName)).toEqual([first]);
   expect(diary).toEqual(['ETCDSnapshotDeleted']);
 });
+
+describe('two operators that call themselves the same node', () => {
+  /** One has the file, and the other has not: each looks when the other has written. */
+  async function fight(minutes: number) {
+    const [{ file } = { file: undefined }] = records(1);
+    const snapshot = fromSnapshotFile(file as ETCDSnapshotFile, 'k3s');
+    const left: InventoryRecord[] = [];
+    let now = HOUR;
+    const told = new Set<string>();
+    let writes = 0;
+    const [owner, other] = [world({ left, now: () => now }), world({ left, now: () => now })];
+    const look = async (which: typeof owner, snapshots: readonly Snapshot[]) => {
+      const before = writes;
+      try {
+        const wrote = await which.inventory.reconcile({ ...empty, snapshots }, never);
+        writes += wrote;
+        if (snapshots.length > 0 && wrote > 0) left.push(...records(1));
+      } catch (error) {
+        told.add(`${(error as SnapshotError).message}: ${(error as SnapshotError).why}`);
+      }
+      return writes > before;
+    };
+    while (now < HOUR + minutes * 60_000) {
+      await look(owner, [snapshot]);
+      await look(other, []);
+      now += 150;
+    }
+    return { writes, told: [...told], owner, snapshot, look, left, later: (ms: number) => (now += ms) };
+  }
+
+  it('stop, say what is wrong, and go on slowly', async () => {
+    const { writes, told } = await fight(16);
+    expect(writes).toBeLessThanOrEqual(4 * 10);
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/node node-1 are left alone.*another operator calls itself node node-1/);
+  });
+
+  it('are in step again once the other one is gone', async () => {
+    const { owner, snapshot, look, left, later } = await fight(1);
+    later(300_000);
+    left.length = 0;
+    expect(await look(owner, [snapshot])).toBe(true);
+    expect(await look(owner, [snapshot])).toBe(false);
+    expect(left).toHaveLength(1);
+  });
+});
+
+it('a file that grows or is described anew again and again is nobody’s fight', async () => {
+  const left = records(1);
+  const [record] = left;
+  const snapshot = fromSnapshotFile(record?.file as ETCDSnapshotFile, 'k3s');
+  const { inventory } = world({ left });
+  for (let at = 1; at <= 20; at += 1) {
+    const [bigger, noted] = [{ size: 5_664 + 512 * at }, { metadata: { at: String(at) } }];
+    for (const change of [bigger, noted])
+      expect(await inventory.reconcile({ ...empty, snapshots: [{ ...snapshot, ...change }] }, never)).toBe(1);
+  }
+});

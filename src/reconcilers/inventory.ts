@@ -2,6 +2,7 @@ import pMap from 'p-map';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
 import { asError, isSnapshotError, type SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
+import { type Contention, createContention } from './contention.ts';
 import { type InventoryPlan, type InventoryRecord, planInventory } from './inventory-plan.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
 
@@ -70,9 +71,13 @@ export function createInventory(parts: InventoryParts): Inventory {
   /** In how many passes, not too soon after each other, each record was among those that vanished. */
   let vanished: ReadonlyMap<string, number> = new Map();
   let countedAt = Number.NEGATIVE_INFINITY;
+  // Of S3 there is one at a time, and the Lease sees to that.
+  const contention =
+    parts.store === 'local' ? createContention(parts.keeper, () => parts.monotonic()) : undefined;
   return {
     monotonic: () => parts.monotonic(),
     async reconcile(found, signal) {
+      contention?.assertNone();
       const kept = parts.records.keptBy(parts.keeper);
       const { here: records = [], elsewhere = [] } = Object.groupBy(kept, (record) =>
         found.inPlace(record) ? 'here' : 'elsewhere',
@@ -96,7 +101,7 @@ export function createInventory(parts: InventoryParts): Inventory {
       if (names.length === 0) countedAt = Number.NEGATIVE_INFINITY;
       else if (counts) countedAt = at;
       warnOfMassDelete(parts, plan);
-      return apply(parts, plan, found, signal);
+      return apply(parts, plan, found, contention, signal);
     },
   };
 }
@@ -120,15 +125,18 @@ async function apply(
   parts: InventoryParts,
   plan: InventoryPlan,
   found: Found,
+  contention: Contention | undefined,
   signal: AbortSignal,
 ): Promise<number> {
   const failures: Error[] = [];
   const refused: Refused[] = [];
   let written = 0;
   /** @throws what is no fault of this one copy */
-  const publish = async ({ name }: Snapshot, write: () => Promise<void>): Promise<boolean> => {
+  const publish = async (snapshot: Snapshot, write: () => Promise<void>): Promise<boolean> => {
+    const { name, size, createdAt, metadata } = snapshot;
     try {
       await write();
+      contention?.wrote(JSON.stringify([name, size, createdAt, metadata]), name);
       return true;
     } catch (error) {
       if (!isSnapshotError(error, 'protocol')) throw error;
@@ -170,6 +178,7 @@ async function apply(
     const ofData = location !== '' && found.inPlace(record);
     if (ofData && !(await found.isGone(snapshotName, signal))) return false;
     const released = await parts.writer.release(record, signal);
+    if (released) contention?.wrote(`no ${snapshotName}`, snapshotName);
     if (released && record.file.status?.error === undefined) {
       const message = `Snapshot ${snapshotName} deleted`;
       parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);
