@@ -5,8 +5,8 @@ import type { KubeClient } from '../kube/client.ts';
 import { emitDeleted } from '../kube/snapshot-event.ts';
 import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import { clusterIdOf } from '../kube/snapshot-recorder.ts';
-import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
-import { isHeld } from '../reconcilers/snapshot-file.ts';
+import { type InventoryRecord, MISSING } from '../reconcilers/inventory-plan.ts';
+import { isHeld } from '../reconcilers/wishes.ts';
 import type { Clock } from '../snapshot/ports.ts';
 
 import { createRecordWriter } from './record-writer.ts';
@@ -16,7 +16,6 @@ import { type RawRecord, toWholeRecord } from './trim-record.ts';
 const ATTEMPTS = 5;
 /** A missing UID of kube-system must not pass for no cluster. */
 const NO_ID = 'The namespace kube-system has no UID';
-const MISSING = 'the snapshot is not there';
 
 export interface SnapshotRecordsOptions {
   readonly program: Program;

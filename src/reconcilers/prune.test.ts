@@ -43,6 +43,8 @@ interface World {
   readonly fresh?: boolean;
   readonly policy?: Partial<PrunePolicy>;
   readonly stat?: () => Promise<never>;
+  /** How often a record has changed when it is to be released. */
+  readonly conflicts?: number;
   /** Gets what is said of how retention fares. */
   readonly told?: string[];
 }
@@ -52,6 +54,7 @@ async function prune(world: World = {}): Promise<string[]> {
   const { objects = three, listed = objects, records = objects.map((one) => record(one)) } = world;
   const { current = records } = world;
   const { told = [] } = world;
+  let { conflicts = 0 } = world;
   const diary: string[] = [];
   const write = (what: string) => async (file: InventoryRecord) =>
     diary.push(`${what} ${file.file.metadata.name}`) > 0;
@@ -64,7 +67,15 @@ async function prune(world: World = {}): Promise<string[]> {
   const parts = {
     program: 'k3s',
     records: { synced: true, fresh: world.fresh ?? true, keptBy: () => records },
-    writer: { release: write('release'), mark: write('mark') },
+    writer: {
+      async release(one: InventoryRecord) {
+        if (conflicts === 0) return write('release')(one);
+        conflicts -= 1;
+        await write('conflict')(one);
+        throw new SnapshotError('conflict', 'it has changed', { retryable: true });
+      },
+      mark: write('mark'),
+    },
     events: {
       emit: ({ metadata }: ETCDSnapshotFile, _type: string, reason: string) =>
         diary.push(`${reason} ${metadata.name}`),
@@ -239,6 +250,14 @@ describe('pruneStore', () => {
     expect(await prune({ records: records('2024-10-31T05:20:00Z') })).toEqual([
       ...removed(at(2)),
       ...gone(middle),
+    ]);
+  });
+
+  it('lets a record go whose data it has deleted, also when somebody has just written to it', async () => {
+    expect(await prune({ objects: [newest, oldest], conflicts: 1 })).toEqual([
+      ...removed(at(1)),
+      `conflict ${nameOf(oldest)}`,
+      ...gone(oldest),
     ]);
   });
 

@@ -7,9 +7,11 @@ import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
 import { isSubject, planRetention, type RetentionPlan, type RetentionPolicy } from '../snapshot/retention.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
-import { type InventoryRecord, MISSING } from './inventory-plan.ts';
+import type { InventoryRecord } from './inventory-plan.ts';
+import { letGo } from './let-go.ts';
+import { driven, type NewUpload } from './new-uploads.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
-import { isHeld } from './snapshot-file.ts';
+import { isHeld } from './wishes.ts';
 
 const LOOK_UPS_AT_ONCE = 8;
 /** Clocks differ by less; a name further ahead tells of one that was wrong. */
@@ -44,16 +46,8 @@ export interface PrunePolicy {
   readonly now: Date;
   /** Names that the run which prunes has just made. */
   readonly made?: ReadonlySet<string>;
-  /** Where others save than the one who prunes: what has to have come since, so that anything may go. */
+  /** Where others save than the one who prunes: what has to have come, so that anything may go. */
   readonly after?: NewUpload;
-}
-
-/** A save that succeeded is what drives old snapshots out; not a listing, other settings, or another leader. */
-export interface NewUpload {
-  /** Only a snapshot that was begun later is one. */
-  readonly since: Date;
-  /** Its record must be so much younger than that of what it drives out: what was recorded with it was just found, and nobody has seen it. */
-  readonly apartMs: number;
 }
 
 /** The records of one place by the copy that they are of, which may be several. */
@@ -113,10 +107,12 @@ async function prune(
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
   tellOfWrongClock(parts, listed, policy, recorded);
-  const there = await confirmed(store, listed, signal);
-  const plan = planRetention(there, retentionOf(parts, policy, there, recorded));
+  const mayGoNow = driven(policy, (snapshot) => recordedAt(recordsOf(recorded, snapshot)));
+  // Nothing is asked for what has to wait in any case.
+  if (mayGoNow(listed).length === 0) return 0;
+  const plan = await confirmed(store, listed, retention, signal);
 
-  const doomed = new Map(plan.delete.map(({ snapshot }) => [snapshot.name, snapshot]));
+  const doomed = new Map(mayGoNow(plan).map((snapshot) => [snapshot.name, snapshot]));
   const careful = {
     kind: store.kind,
     async remove(name: string, inner: AbortSignal): Promise<boolean> {
@@ -180,38 +176,16 @@ function retentionOf(
     ...(clusterId === undefined ? {} : { clusterId }),
     held: (snapshot) => recordsOf(recorded, snapshot).some(({ file }) => isHeld(file, keys)),
   };
-  const subject = snapshots.filter((one) => isSubject(one, retention));
-  const latest = recordedAfterTheNewest(subject, recorded);
-  const uploaded =
-    policy.after === undefined ? undefined : newUploads(subject, policy, policy.after, recorded);
+  const latest = recordedAfterTheNewest(
+    snapshots.filter((one) => isSubject(one, retention)),
+    recorded,
+  );
   return {
     ...retention,
     spared(snapshot) {
       if (made?.has(snapshot.name)) return 'it has just been made';
-      if (latest.has(snapshot.name)) return 'it was recorded last, so its time may be wrong';
-      if (uploaded === undefined || uploaded(snapshot)) return undefined;
-      return 'no newer one has been uploaded, and recorded, since it was seen here';
+      return latest.has(snapshot.name) ? 'it was recorded last, so its time may be wrong' : undefined;
     },
-  };
-}
-
-/** Whether a new upload of the same node came well after that snapshot was recorded. All times of records are of one clock. */
-function newUploads(
-  subject: readonly Snapshot[],
-  { now }: PrunePolicy,
-  { since, apartMs }: NewUpload,
-  recorded: Recorded,
-): (snapshot: Snapshot) => boolean {
-  const uploadedAt = new Map<string | undefined, number>();
-  for (const snapshot of subject) {
-    const taken = snapshot.createdAt.getTime();
-    if (taken <= since.getTime() || taken - now.getTime() > WRONG_CLOCK_MS) continue;
-    const at = recordedAt(recordsOf(recorded, snapshot));
-    if (at > (uploadedAt.get(snapshot.nodeName) ?? 0)) uploadedAt.set(snapshot.nodeName, at);
-  }
-  return (snapshot) => {
-    const upload = uploadedAt.get(snapshot.nodeName);
-    return upload !== undefined && upload - recordedAt(recordsOf(recorded, snapshot)) >= apartMs;
   };
 }
 
@@ -256,18 +230,19 @@ function tellOfWrongClock(
   }
 }
 
-/** All that the plan is about, as the store says it now where it stays, and not as a record or the listing said. */
+/** The same plan on what the store says now of all those that count, and not on what a record said of them. */
 async function confirmed(
   store: SnapshotStore,
   plan: RetentionPlan,
+  retention: RetentionPolicy,
   signal: AbortSignal,
-): Promise<readonly Snapshot[]> {
-  if (plan.delete.length === 0) return [];
+): Promise<RetentionPlan> {
+  if (plan.delete.length === 0) return plan;
   const kept = await pMap(plan.keep, ({ snapshot }) => store.stat(snapshot.name, signal), {
     concurrency: LOOK_UPS_AT_ONCE,
   });
   const there = kept.filter((snapshot) => snapshot !== undefined);
-  return [...there, ...plan.delete.map(({ snapshot }) => snapshot)];
+  return planRetention([...there, ...plan.delete.map(({ snapshot }) => snapshot)], retention);
 }
 
 /** Asked right before the data go: the object for whose it is, the API server for what people have asked for meanwhile. */
@@ -302,14 +277,6 @@ async function mayGo(
     current.length > 0 &&
     !current.some((file) => file.metadata.deletionTimestamp !== undefined || isHeld(file, keys))
   );
-}
-
-async function letGo(parts: PruneParts, record: InventoryRecord, signal: AbortSignal): Promise<void> {
-  // Whoever applied it would apply it again.
-  if (record.applied) return parts.writer.mark(record, MISSING, signal);
-  if (!(await parts.writer.release(record, signal))) return;
-  const message = `Snapshot ${record.file.spec.snapshotName} deleted`;
-  parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);
 }
 
 /** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */
