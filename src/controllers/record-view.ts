@@ -78,7 +78,7 @@ function withClaim(raw: RawRecord): RawRecord {
 }
 
 /** The storage label, or what it would be: a record that somebody applied may lack it. */
-function keeperOf(file: ETCDSnapshotFile, program: Program): string {
+export function keeperOf(file: ETCDSnapshotFile, program: Program): string {
   const label = file.metadata.labels?.[recordKeys(program).storageNode];
   return label ?? storageNodeLabel(isS3Record(file, program) ? S3_NODE : file.spec.nodeName);
 }
