@@ -230,8 +230,8 @@ function sameCopy(
   { metadata, spec }: ETCDSnapshotFile,
   place: StorePlace,
 ): ETCDSnapshotFile | undefined {
-  for (const { file } of records.all()) {
-    if (file.spec.location !== spec.location || file.metadata.deletionTimestamp !== undefined) continue;
+  for (const { file } of records.at(spec.location)) {
+    if (file.metadata.deletionTimestamp !== undefined) continue;
     if (place.store === 'local' && file.spec.nodeName !== spec.nodeName) continue;
     if (file.metadata.name !== metadata.name && claimProblem(file, place) === undefined) return file;
   }

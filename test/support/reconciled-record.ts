@@ -100,7 +100,10 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
     finalizer: FINALIZER,
     records: {
       get: () => ({ file, applied: world.applied ?? false, seenAt: 0 }),
-      all: () => [file, ...(world.others ?? [])].map((one) => ({ file: one, applied: false, seenAt: 0 })),
+      at: (location: string) =>
+        [file, ...(world.others ?? [])]
+          .filter(({ spec }) => spec.location === location)
+          .map((one) => ({ file: one, applied: false, seenAt: 0 })),
     },
     reread: async () => (world.now === undefined ? file : (world.now ?? undefined)),
     clock: timers,
