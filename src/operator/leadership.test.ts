@@ -6,7 +6,10 @@ import type { KubeClient } from '../kube/client.ts';
 import type { LeaseState } from '../kube/leader-lease.ts';
 import { takePartInElection } from './leadership.ts';
 
-function start(onState: (state: LeaseState) => void = () => {}) {
+function start(
+  onState: (state: LeaseState) => void = () => {},
+  workEnded: Promise<void> = Promise.resolve(),
+) {
   const timers = fakeTimers();
   const leases = new FakeLeases();
   const stop = new AbortController();
@@ -22,6 +25,7 @@ function start(onState: (state: LeaseState) => void = () => {}) {
     onGained: () => terms.push(leadership.current()),
     onState,
     signal: stop.signal,
+    workEnded,
   });
   return { timers, leases, stop, leadership, terms };
 }
@@ -59,4 +63,19 @@ it('does not lead any more after it was frozen, before any timer could tell it s
   stop.abort();
   for (let i = 0; i < 100; i += 1) await timers.advance(100);
   await leadership.stopped;
+});
+
+it('gives the Lease back when its work has ended, and not before', async () => {
+  const work = Promise.withResolvers<void>();
+  const { timers, leases, leadership, stop } = start(undefined, work.promise);
+  await timers.advance(100);
+  expect(leadership.current()).toBeDefined();
+  stop.abort();
+  for (let i = 0; i < 100; i += 1) await timers.advance(100);
+  expect(leadership.current()).toBeUndefined();
+  expect(leases.lease?.spec?.holderIdentity).toBe('n1_0');
+  work.resolve();
+  for (let i = 0; i < 10; i += 1) await timers.advance(100);
+  await leadership.stopped;
+  expect(leases.lease?.spec?.holderIdentity).toBe('');
 });

@@ -18,8 +18,10 @@ export interface LeadershipParts {
   readonly onState: (state: LeaseState) => void;
   /** Told who leads whenever it is another one. */
   readonly logger: Pick<Logger, 'info'>;
-  /** Gives the Lease back. */
+  /** Gives the Lease back, once what was done as leader has ended. */
   readonly signal: AbortSignal;
+  /** Resolves, after the signal, when nothing is under way any more. */
+  readonly workEnded: Promise<unknown>;
 }
 
 export interface Leadership {
@@ -47,6 +49,8 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
       leading = term;
       onGained();
       await aborted(term);
+      // Whoever gets the Lease begins at once, and must not meet us in the middle of something.
+      if (signal.aborted) await parts.workEnded;
     },
     onState(state) {
       const { leading, holder } = state;

@@ -226,6 +226,7 @@ export async function runOperator(
     timers,
     random,
   });
+  const leadersWork = Promise.withResolvers<void>();
   const leadership = takePartInElection({
     client,
     nodeName,
@@ -244,6 +245,7 @@ export async function runOperator(
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
+    workEnded: leadersWork.promise,
   });
 
   const ending = stack.use(watchEnding({ ...settings, stop, readiness, logger, timers }));
@@ -257,8 +259,7 @@ export async function runOperator(
     watched.stopped,
     definition.stopped,
     leadership.stopped,
-    records.run(stop),
-    inventory.run(stop),
+    Promise.all([records.run(stop), inventory.run(stop)]).then(() => leadersWork.resolve()),
     watchSnapshotFolder(config.snapshotDir, {
       timers,
       onChange: () => inventory.lookAfter('local', FOLDER_SETTLES_MS),
