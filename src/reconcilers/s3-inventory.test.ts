@@ -59,6 +59,8 @@ interface World {
   /** The folder, which all objects are in. */
   readonly prefix?: string;
   readonly outdated?: AbortSignal;
+  /** One that is listed, and not there any more when it is asked for. */
+  readonly vanished?: string | undefined;
   /** The object at which a listing fails that has to look it up. */
   readonly breaksAt?: string | undefined;
 }
@@ -86,7 +88,7 @@ async function look(first: World, ...changes: readonly Partial<World>[]) {
         return found;
       });
     },
-    stat: async (name: string) => world.objects.find((one) => one.name === name),
+    stat: async (name: string) => world.objects.find((one) => one.name === name && name !== world.vanished),
     remove: async (name: string) => removed.push(name) > 0,
   };
   const run = createS3Inventory({
@@ -243,6 +245,24 @@ describe('retention in S3', () => {
     expect(await removedWith(foundAt(-1))).toEqual([]);
     expect(await removedWith(foundAt(APART - 1))).toEqual([]);
     expect(await removedWith(foundAt(APART))).toEqual([oldest.name]);
+  });
+
+  it('deletes what is past it of the node that uploads, and leaves the others to their own uploads', async () => {
+    const other = (hours: number) => {
+      const name = `etcd-snapshot-n2-${START + hours * HOUR}`;
+      return object(hours * HOUR, { name, nodeName: 'n2', location: exampleS3Location(name) });
+    };
+    const others = [1.5, 1.2, 1].map(other);
+    const all = {
+      objects: [...three, ...others],
+      records: [...records, ...others.map((one) => record(one))],
+    };
+    expect((await look(before, { ...after, ...all })).removed).toEqual([oldest.name]);
+  });
+
+  it('deletes nothing when the upload is gone by then', async () => {
+    const gone = { ...after, vanished: three[0]?.name, keep: 1 };
+    expect((await look({ ...before, keep: 1 }, gone)).removed).toEqual([]);
   });
 
   it('deletes nothing of a cluster that only a copied record says is ours', async () => {
