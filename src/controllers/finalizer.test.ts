@@ -95,6 +95,20 @@ describe('the finalizer', () => {
     expect(lifted?.metadata).toMatchObject({ finalizers: ['example.com/other'], deletionTimestamp });
   });
 
+  it('is not lifted from a record that says something else by now, when that is asked for', async () => {
+    const file = record({ finalizers: [OURS] });
+    change({ finalizers: [OURS], annotations: { hold: 'audit' } });
+    await expect(finalizer.liftUnchanged(file, never)).rejects.toMatchObject({
+      code: 'conflict',
+      retryable: true,
+    });
+    expect(stored?.metadata.finalizers).toEqual([OURS]);
+    const now = await finalizer.liftUnchanged(stored ?? file, never);
+    expect(now?.metadata.finalizers).toEqual([]);
+    stored = undefined;
+    expect(await finalizer.liftUnchanged(file, never)).toBeUndefined();
+  });
+
   it('is not added when the deletion came in between', async () => {
     const file = record();
     change({ finalizers: [THEIRS], deletionTimestamp });

@@ -28,6 +28,11 @@ export interface Finalizer {
   ensure(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile | undefined>;
   /** Takes the finalizer off. A record that waited for nothing else is gone then. */
   lift(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile | undefined>;
+  /**
+   * The same, but of exactly this version: for whoever has decided by what it says, such as that nobody holds it.
+   * @throws SnapshotError `conflict` (retryable) when it has changed since
+   */
+  liftUnchanged(file: ETCDSnapshotFile, signal: AbortSignal): Promise<ETCDSnapshotFile | undefined>;
 }
 
 export interface FinalizerOptions {
@@ -56,18 +61,21 @@ export function createFinalizer({ files, finalizer }: FinalizerOptions): Finaliz
     return files.patch(name, operations, signal);
   };
 
-  const fulfil = async (file: ETCDSnapshotFile, wish: Wish, signal: AbortSignal) => {
+  const fulfil = async (file: ETCDSnapshotFile, wish: Wish, signal: AbortSignal, unchanged = false) => {
     try {
       return await write(file, wish, signal);
     } catch (error) {
       if (!isSnapshotError(error, 'conflict')) throw error;
+      const now = await files.get(file.metadata.name, signal);
+      if (now === undefined || now.metadata.uid !== file.metadata.uid) return undefined;
+      if (unchanged) throw error;
+      return write(now, wish, signal);
     }
-    const now = await files.get(file.metadata.name, signal);
-    return now === undefined || now.metadata.uid !== file.metadata.uid ? undefined : write(now, wish, signal);
   };
 
   return {
     ensure: (file, signal) => fulfil(file, withOurs, signal),
     lift: (file, signal) => fulfil(file, withoutOurs, signal),
+    liftUnchanged: (file, signal) => fulfil(file, withoutOurs, signal, true),
   };
 }

@@ -12,6 +12,9 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   const atFolder: number[] = [];
   let etcdError: SnapshotError | undefined;
   let paused = false;
+  let changed = false;
+  const annotated: string[] = [];
+  let annotateError: SnapshotError | undefined;
   const timers = fakeTimers(new Date('2026-03-01T00:30:00Z'));
   const stop = new AbortController();
   const looked: { readonly view: S3Ready; readonly signal: AbortSignal; end(error?: SnapshotError): void }[] =
@@ -22,7 +25,7 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
   const controller = createInventoryController({
     async local() {
       atFolder.push(timers.monotonic());
-      return false;
+      return changed;
     },
     s3: (asked, signal) => {
       const { promise, resolve, reject } = Promise.withResolvers<boolean>();
@@ -44,7 +47,11 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
     departed: async () => {},
     leftovers: async () => {},
     leading: () => (leads ? new AbortController().signal : undefined),
-    annotate: async () => {},
+    async annotate(store) {
+      if (annotateError !== undefined) throw annotateError;
+      annotated.push(store);
+    },
+    onAnnotated: (_, error) => error !== undefined && annotated.push(error.message),
     observe: () => {},
     onOutcome: (_, error) => outcomes.push(error?.message),
     intervalMs,
@@ -58,6 +65,12 @@ function start({ leads = true, intervalMs = 600_000 } = {}) {
     probed,
     outcomes,
     controller,
+    annotated,
+    /** Whether looks at the folder write, and what writing to the node ends with. */
+    local(writes: boolean, error?: SnapshotError) {
+      changed = writes;
+      annotateError = error;
+    },
     pause(now: boolean) {
       paused = now;
     },
@@ -179,4 +192,30 @@ it('looks again after the interval, also when only a change could cure what fail
   scene.failEtcd(new SnapshotError('usage', 'hopeless'));
   await scene.timers.advance(20_001);
   expect(scene.asked.slice(3)).toEqual([30_000, 40_000, 50_000]);
+});
+
+it('notes on the node the first look and those that wrote something, and no other', async () => {
+  await using scene = start();
+  const look = async () => {
+    scene.controller.look('local');
+    await scene.timers.advance(60_000);
+  };
+  await look();
+  await look();
+  expect(scene.annotated).toEqual(['local']);
+  scene.local(true);
+  await look();
+  expect(scene.annotated).toEqual(['local', 'local']);
+});
+
+it('a node that must not be written to is told as such, tried again, and no failure of the look', async () => {
+  await using scene = start();
+  scene.local(false, new SnapshotError('forbidden', 'no such right'));
+  scene.controller.look('local');
+  await scene.timers.advance(0);
+  expect([scene.annotated, scene.outcomes]).toEqual([['no such right'], [undefined]]);
+  scene.local(false);
+  scene.controller.look('local');
+  await scene.timers.advance(0);
+  expect(scene.annotated).toEqual(['no such right', 'local']);
 });

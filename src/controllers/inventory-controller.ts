@@ -31,6 +31,8 @@ export interface InventoryControllerOptions {
   readonly leading: () => AbortSignal | undefined;
   /** Notes on the node that the records were brought into step. */
   readonly annotate: (store: 'local' | 's3', signal: AbortSignal) => Promise<void>;
+  /** Whether that note could be written. The records are in step all the same. */
+  readonly onAnnotated: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
   readonly observe: (what: Timed, seconds: number, ok: boolean) => void;
   readonly onOutcome: (look: Look, error: SnapshotError | undefined) => void;
   /** Between two looks when nothing tells of a change. */
@@ -68,8 +70,15 @@ export function createInventoryController(options: InventoryControllerOptions): 
   /** An unchanged cluster is not written to, so the time on the node is that of the last look that found something to do. */
   const annotate = async (store: 'local' | 's3', changed: boolean, signal: AbortSignal) => {
     if (!changed && annotated.has(store)) return;
-    await options.annotate(store, signal);
-    annotated.add(store);
+    try {
+      await options.annotate(store, signal);
+      annotated.add(store);
+      options.onAnnotated(store, undefined);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      annotated.delete(store);
+      options.onAnnotated(store, asSnapshotError(error));
+    }
   };
   /** The settings with which S3 was last found to answer. */
   let answeredWith: AbortSignal | undefined;

@@ -40,11 +40,16 @@ export function watchRecords(options: RecordWatchOptions): RecordWatch {
   const trim = createTrimmer(program);
   let synced = false;
   let fresh = false;
-  const { cache, stopped } = startReflector<RawRecord, InventoryRecord, 'keeper'>({
+  const { cache, stopped } = startReflector<RawRecord, InventoryRecord, 'keeper' | 'location' | 'takenOn'>({
     client,
     path: `/apis/${snapshotFileResource.apiVersion}/${snapshotFileResource.plural}`,
     transform: (raw) => trim(withClaim(raw), timers.monotonic()),
-    indexes: { keeper: ({ file }) => keeperOf(file, program) },
+    // Of many thousands none is to be walked through for each record that is deleted.
+    indexes: {
+      keeper: ({ file }) => keeperOf(file, program),
+      location: ({ file }) => file.spec.location,
+      takenOn: ({ file }) => takenOn(file, program),
+    },
     timers,
     random,
     onChange,
@@ -65,6 +70,8 @@ export function watchRecords(options: RecordWatchOptions): RecordWatch {
       },
       get: (name) => cache.get(name),
       keptBy: (node) => cache.by('keeper', storageNodeLabel(node)),
+      at: (location) => cache.by('location', location),
+      takenOn: () => cache.keys('takenOn'),
       all: () => cache.all(),
     },
     stopped,
@@ -78,7 +85,13 @@ function withClaim(raw: RawRecord): RawRecord {
 }
 
 /** The storage label, or what it would be: a record that somebody applied may lack it. */
-function keeperOf(file: ETCDSnapshotFile, program: Program): string {
+export function keeperOf(file: ETCDSnapshotFile, program: Program): string {
   const label = file.metadata.labels?.[recordKeys(program).storageNode];
   return label ?? storageNodeLabel(isS3Record(file, program) ? S3_NODE : file.spec.nodeName);
+}
+
+/** The node that took the snapshot, where that is known. */
+export function takenOn({ metadata, spec }: ETCDSnapshotFile, program: Program): string | undefined {
+  const node = metadata.annotations?.[recordKeys(program).sourceNode] ?? spec.nodeName;
+  return node === S3_NODE || node === '' ? undefined : node;
 }

@@ -31,6 +31,9 @@ describe('a record that is let go because its data are gone', () => {
     const files = {
       get: async () => stored,
       async patch(_name, operations) {
+        const [read] = operations;
+        if (read !== undefined && 'value' in read && read.value !== stored.metadata.resourceVersion)
+          throw new SnapshotError('conflict', 'It has changed', { retryable: true });
         const finalizers = operations.find(({ op }) => op === 'add')?.value as readonly string[];
         diary.push(finalizers.length === 0 ? 'lifted' : 'added');
         const after = write(finalizers);
@@ -62,6 +65,13 @@ describe('a record that is let go because its data are gone', () => {
     expect(await scene.writer.release(record, never)).toBe(true);
     expect(scene.diary).toEqual(['lifted', 'deleted']);
     expect(await scene.writer.ensureFinalizer(scene.living(), never)).toBe(true);
+  });
+
+  it('stays, with its finalizer, when somebody has written to it since: that may be a hold', async () => {
+    const scene = world();
+    scene.write([OURS]);
+    await expect(scene.writer.release(record, never)).rejects.toMatchObject({ code: 'conflict' });
+    expect(scene.diary).toEqual([]);
   });
 
   it('stays when another process gave it the finalizer back: its deletion would take data along', async () => {

@@ -66,7 +66,7 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
       const { name: record, uid = '' } = file.metadata;
       released.add(uid);
       try {
-        const free = await finalizer.lift(file, signal);
+        const free = await finalizer.liftUnchanged(file, signal);
         if (free === undefined) return false;
         // Exactly the record without our finalizer: with it, the deletion would take data along that came back meanwhile.
         const { resourceVersion = '' } = free.metadata;

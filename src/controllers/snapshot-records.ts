@@ -13,7 +13,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { emitDeleted } from '../kube/snapshot-event.ts';
 import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import { clusterIdOf } from '../kube/snapshot-recorder.ts';
-import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
+import { type InventoryRecord, MISSING } from '../reconcilers/inventory-plan.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 
@@ -24,7 +24,6 @@ import { type RawRecord, toWholeRecord } from './trim-record.ts';
 const ATTEMPTS = 5;
 /** A missing UID of kube-system must not pass for no cluster. */
 const NO_ID = 'The namespace kube-system has no UID';
-const MISSING = 'the snapshot is not there';
 
 export interface SnapshotRecordsOptions {
   readonly program: Program;

@@ -3,6 +3,8 @@ import { Agent, type buildConnector, type Dispatcher, ProxyAgent, Socks5ProxyAge
 
 /** Enough for the few calls of a save, and kind to the API server. */
 const CALLS_AT_ONCE = 4;
+/** A Lease and the two facts that a save waits for: none of them holds another up. */
+const URGENT_AT_ONCE = 3;
 
 /** What a kubeconfig says about TLS, by value: two that are equal may share connections. */
 export interface TlsMaterial
@@ -27,7 +29,7 @@ export function openPools(tls: TlsMaterial, proxyUrl: string | undefined): Pools
   return {
     calls: openPool(tls, proxyUrl, CALLS_AT_ONCE),
     watches: openPool(tls, proxyUrl, null),
-    urgent: openPool(tls, proxyUrl, 1),
+    urgent: openPool(tls, proxyUrl, URGENT_AT_ONCE),
   };
 }
 

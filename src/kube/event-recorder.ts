@@ -13,8 +13,13 @@ import {
 import { FIELD_MANAGER } from './snapshot-files-api.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
-/** Equal events within this time are one Event that counts. */
-const SAME_MS = 600_000;
+/**
+ * Equal events within this time are one Event that counts. Looks come again every ten minutes, give or take one, and what
+ * is wrong in each of them is one thing that goes on.
+ */
+const SAME_MS = 1_500_000;
+/** Between two warnings of the same kind. */
+const WARN_MS = 600_000;
 /** As in Kubernetes' own spam filter: 25 different events of one object at once, then one more every 5 minutes. */
 const BURST = 25;
 const REFILL_MS = 300_000;
@@ -233,7 +238,7 @@ class QueueingRecorder implements EventRecorder {
   #warn(error: Error): void {
     const kind = isSnapshotError(error) ? error.code : error.name;
     const now = this.#options.timers.monotonic();
-    if (now - (this.#warned.get(kind) ?? Number.NEGATIVE_INFINITY) < SAME_MS) return;
+    if (now - (this.#warned.get(kind) ?? Number.NEGATIVE_INFINITY) < WARN_MS) return;
     this.#warned.set(kind, now);
     this.#options.onWarning(error);
   }

@@ -27,6 +27,7 @@ describe('a cache of objects', () => {
     expect(cache.by('node', 'n1')).toEqual([red, blue]);
     expect(cache.by('color', 'red')).toEqual([red, nowhere]);
     expect(cache.by('node', 'n2')).toEqual([]);
+    expect([...cache.keys('node')]).toEqual(['n1']);
   });
 
   it('tells what changed, and nothing for a version that it has', () => {
@@ -43,6 +44,7 @@ describe('a cache of objects', () => {
     cache.set('a', { object: red, version: '1' });
     cache.set('a', { object: blue, version: '2' });
     expect([cache.by('color', 'red'), cache.by('color', 'blue')]).toEqual([[], [blue]]);
+    expect([...cache.keys('color')]).toEqual(['blue']);
     cache.set('a', { object: nowhere, version: '3' });
     expect(cache.by('node', 'n1')).toEqual([]);
     cache.remove('a');

@@ -6,6 +6,8 @@ export interface ObjectCache<T, I extends string = never> {
   all(): Iterable<T>;
   /** Those for which the index gives that key. */
   by(index: I, key: string): readonly T[];
+  /** The keys under which that index has any. */
+  keys(index: I): Iterable<string>;
 }
 
 /** What an index files an object under; undefined keeps it out. */
@@ -59,6 +61,10 @@ export class WritableObjectCache<T, I extends string = never> implements ObjectC
       if (entry !== undefined) objects.push(entry.object);
     }
     return objects;
+  }
+
+  keys(index: I): Iterable<string> {
+    return this.#filed.get(index)?.keys() ?? [];
   }
 
   set(name: string, entry: VersionedObject<T>): ObjectChange<T> | undefined {

@@ -26,6 +26,7 @@ interface Call {
   readonly method: string;
   readonly path: string;
   readonly body: unknown;
+  readonly urgent: boolean;
 }
 
 type Reply = object | { httpStatus: number; reason?: string; name?: string };
@@ -39,7 +40,8 @@ class FakeApi implements KubeClient {
   rule: (call: Call, count: number) => Reply | undefined = () => undefined;
 
   async request<T>(request: KubeRequest): Promise<T> {
-    const call: Call = { method: request.method, path: request.path, body: structuredClone(request.body) };
+    const { method, path, urgent = false } = request;
+    const call: Call = { method, path, body: structuredClone(request.body), urgent };
     this.calls.push(call);
     const special = this.rule(call, this.calls.length);
     const reply = special ?? this.#usual(call);
@@ -281,6 +283,8 @@ describe('facts', () => {
   it.each([undefined, {}])('finds nothing noted in the data %j', async (data) => {
     api.rule = answers('k3s-etcd-snapshot-extra-metadata', data);
     expect(await recorder().facts(never)).toEqual({ clusterId: 'c-1' });
+    // A save waits for them, and others may write thousands of records meanwhile.
+    expect(api.calls.map(({ urgent }) => urgent)).toEqual([true, true]);
     expect(warnings).toEqual([]);
   });
 

@@ -9,7 +9,7 @@ import { publishRecord } from './publish-record.ts';
 import { emitRecorded } from './snapshot-event.ts';
 import { createSnapshotFilesApi } from './snapshot-files-api.ts';
 
-/** A save waits for the facts before it can finish: they must come soon or not at all. */
+/** A save waits for the facts before it can finish: they must come soon or not at all, and queue behind no others. */
 const FACTS_TIMEOUT_MS = 3_000;
 export interface KubeRecorderOptions {
   readonly program: Program;
@@ -67,6 +67,7 @@ export async function clusterIdOf(client: KubeClient, signal: AbortSignal): Prom
     path,
     signal,
     timeoutMs: FACTS_TIMEOUT_MS,
+    urgent: true,
   });
   return namespace.metadata.uid;
 }
@@ -84,6 +85,7 @@ async function extraMetadata(
       path,
       signal,
       timeoutMs: FACTS_TIMEOUT_MS,
+      urgent: true,
     });
     return map.data === undefined || Object.keys(map.data).length === 0 ? undefined : map.data;
   } catch (error) {

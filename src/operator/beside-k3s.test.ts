@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { exampleS3Location, exampleSnapshot } from '../../test/support/example-snapshots.ts';
 import { fakeTimers } from '../../test/support/fake-clock.ts';
 import type { Config } from '../config/types.ts';
+import { takenOn } from '../controllers/record-view.ts';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
 import type { K3sOnNode } from '../kube/cluster-facts.ts';
@@ -44,7 +45,7 @@ function facts({ distribution = 'k3s', ownFolder = true, k3s = {}, records = [] 
       nodeIsGone: async () => true,
       k3sOn: async (node) => ({ s3Kept: undefined, s3Asked: false, ...k3s[node] }),
     },
-    records: { all: () => records.map((file) => ({ file, applied: false, seenAt: 0 })) },
+    records: { takenOn: () => records.flatMap((file) => takenOn(file, 'k3s') ?? []) },
     clock: fakeTimers(NOW),
     k3sLooksMs: undefined,
   });

@@ -4,7 +4,6 @@ import {
   type ETCDSnapshotFile,
   type Program,
   recordKeys,
-  S3_NODE,
   SEED_FINALIZER,
 } from '../crds/etcd-snapshot-file.ts';
 import type { ClusterFacts } from '../kube/cluster-facts.ts';
@@ -71,7 +70,7 @@ export interface DeletionFactsParts {
   readonly config: Config;
   readonly program: Program;
   readonly facts: Pick<ClusterFacts, 'clusterId' | 'definitionIsGoing' | 'nodeIsGone' | 'k3sOn'>;
-  readonly records: Pick<RecordView, 'all'>;
+  readonly records: Pick<RecordView, 'takenOn'>;
   readonly clock: Clock;
   /** In place of the usual times. */
   readonly k3sLooksMs: number | undefined;
@@ -79,14 +78,8 @@ export interface DeletionFactsParts {
 
 /** What the cluster tells of a record that is being deleted, by the distribution that it is. */
 export function deletionFacts(parts: DeletionFactsParts) {
-  const { config, program, facts, records } = parts;
-  const servers = function* (): Generator<string> {
-    yield config.nodeName;
-    for (const { file } of records.all()) {
-      const takenOn = file.metadata.annotations?.[recordKeys(program).sourceNode] ?? file.spec.nodeName;
-      if (takenOn !== S3_NODE && takenOn !== '') yield takenOn;
-    }
-  };
+  const { config, facts, records } = parts;
+  const servers = () => [config.nodeName, ...records.takenOn()];
   return {
     clusterId: facts.clusterId,
     definitionIsGoing: facts.definitionIsGoing,

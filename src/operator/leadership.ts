@@ -18,8 +18,10 @@ export interface LeadershipParts {
   readonly onState: (state: LeaseState) => void;
   /** Told who leads whenever it is another one. */
   readonly logger: Pick<Logger, 'info'>;
-  /** Gives the Lease back. */
+  /** Gives the Lease back, once what was done as leader has ended. */
   readonly signal: AbortSignal;
+  /** Resolves, after the signal, when nothing is under way any more. */
+  readonly workEnded: Promise<unknown>;
 }
 
 export interface Leadership {
@@ -46,7 +48,9 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
     async onLeading(term) {
       leading = term;
       onGained();
-      await new Promise((resolve) => term.addEventListener('abort', resolve, { once: true }));
+      await aborted(term);
+      // Whoever gets the Lease begins at once, and must not meet us in the middle of something.
+      if (signal.aborted) await parts.workEnded;
     },
     onState(state) {
       const { leading, holder } = state;
@@ -66,4 +70,10 @@ export function takePartInElection(parts: LeadershipParts): Leadership {
     },
     stopped: lease.stopped,
   };
+}
+
+/** A term may be over before anybody has begun to wait for its end. */
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }

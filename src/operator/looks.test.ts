@@ -50,10 +50,14 @@ function world({ synced = true, skipDeparted = false } = {}) {
     memory: { wentSince: () => false },
     scheduledBase: 'etcd-snapshot',
     youngMs: 0,
+    apartMs: 0,
+    leading: () => undefined,
     guardMs: 0,
     skipDeparted,
     timers: { now: () => new Date(), monotonic: () => (now += HOUR) },
     onSnapshots: () => {},
+    onRefused: () => {},
+    onPruned: () => {},
     onSuspended: () => {},
   } as unknown as LooksParts);
   return { looks, diary, view: view as unknown as S3Ready };

@@ -6,7 +6,7 @@ import type { ClusterFacts } from '../kube/cluster-facts.ts';
 import type { Logger } from '../logger.ts';
 import { reasonOf } from '../ops/readiness.ts';
 import { createDepartedNodes } from '../reconcilers/departed-nodes.ts';
-import { createInventory, type Suspended } from '../reconcilers/inventory.ts';
+import { createInventory, type Refused, type Suspended } from '../reconcilers/inventory.ts';
 import { createLocalInventory } from '../reconcilers/local-inventory.ts';
 import type { PruneParts } from '../reconcilers/prune.ts';
 import type { RecordMemory } from '../reconcilers/record-memory.ts';
@@ -26,6 +26,10 @@ export interface LooksParts extends PruneParts {
   readonly scheduledBase: string | undefined;
   /** Records on S3 that are known for a shorter time are not removed. */
   readonly youngMs: number;
+  /** How much older than a new upload a record on S3 must be, so that its object may go for it. */
+  readonly apartMs: number;
+  /** Ends with the leadership of this process; undefined while it does not lead. */
+  readonly leading: () => AbortSignal | undefined;
   /** Least time between looks that shall agree that much has vanished. */
   readonly guardMs: number;
   /** An etcd outside of the cluster has no Node there, and its records must not pass for those of one that left. */
@@ -35,6 +39,7 @@ export interface LooksParts extends PruneParts {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly onSnapshots: (store: 'local' | 's3', count: number) => void;
+  readonly onRefused: (store: 'local' | 's3', refused: Refused | undefined) => void;
   readonly onSuspended: (store: 'local' | 's3', suspended: Suspended | undefined) => void;
 }
 
@@ -51,6 +56,7 @@ export function createLooks(parts: LooksParts): Looks {
     createInventory({
       ...parts,
       ...clocks,
+      onRefused: (refused) => parts.onRefused(store, refused),
       onSuspended: (suspended) => parts.onSuspended(store, suspended),
       wentSince: (snapshot, since) => parts.memory.wentSince(snapshot, since),
       store,

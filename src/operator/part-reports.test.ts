@@ -83,6 +83,24 @@ describe('etcd', () => {
   });
 });
 
+describe('copies without a record, and retention', () => {
+  const odd = { copies: 2, name: 'odd', error: refused };
+
+  it('are parts of their own, of both stores, and what S3 said is over with other settings', () => {
+    parts.refused('local', odd);
+    parts.refused('s3', { ...odd, name: 'other', copies: 1 });
+    parts.pruned('s3', away);
+    expect(states).toMatchObject({
+      retention: 'S3 is away',
+      refused: 'Snapshot odd and 1 more cannot be recorded',
+    });
+    parts.refused('local', undefined);
+    expect(states['refused']).toBe('Snapshot other cannot be recorded');
+    parts.s3Changed(ready, ready);
+    expect(states).toMatchObject({ retention: 'works', refused: 'works' });
+  });
+});
+
 describe('the guard against mass deletion', () => {
   const half = { missing: 11, of: 20 };
 

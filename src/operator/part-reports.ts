@@ -1,7 +1,7 @@
 import type { Look } from '../controllers/inventory-controller.ts';
 import { isSnapshotError, SnapshotError } from '../errors.ts';
 import { reasonOf } from '../ops/readiness.ts';
-import type { Suspended } from '../reconcilers/inventory.ts';
+import type { Refused, Suspended } from '../reconcilers/inventory.ts';
 import type { S3View } from '../reconcilers/ports.ts';
 import { ofTheMoment } from './conditions.ts';
 
@@ -27,6 +27,12 @@ export interface PartReports {
   readonly s3Changed: (view: S3View, before: S3View) => void;
   /** Another operator looks at S3 from now on, and tells what it finds. */
   readonly leadsNoMore: () => void;
+  /** So many copies the API server takes no record of; undefined: it takes all. */
+  readonly refused: (store: 'local' | 's3', refused: Refused | undefined) => void;
+  /** Whether the node could be told that a store was looked at. */
+  readonly annotated: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
+  /** Whether retention could do its work. */
+  readonly pruned: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
   /** So much has vanished from a store at once that the records stay; undefined: nothing of the kind. */
   readonly suspended: (store: 'local' | 's3', suspended: Suspended | undefined) => void;
 }
@@ -41,7 +47,9 @@ export function createPartReports(options: PartReportsOptions): PartReports {
   let uploadError: SnapshotError | undefined;
   let runOfS3 = false;
   let told: string | undefined;
-  const vanished = new Map<'local' | 's3', SnapshotError>();
+  const guard = perStore((error) => report('guard', error));
+  const refusals = perStore((error) => report('refused', error));
+  const retention = perStore((error) => report('retention', error));
 
   const tell = (error: SnapshotError | undefined) => {
     const reason = error === undefined ? undefined : reasonOf(error);
@@ -61,13 +69,19 @@ export function createPartReports(options: PartReportsOptions): PartReports {
   };
   const suspended: PartReports['suspended'] = (store, found) => {
     options.countSuspended(store, found?.missing ?? 0);
-    if (found === undefined) vanished.delete(store);
-    else vanished.set(store, manyVanished(store, found));
-    report('guard', vanished.get('local') ?? vanished.get('s3'));
+    guard(store, found && manyVanished(store, found));
+  };
+  const leftAlone = () => {
+    suspended('s3', undefined);
+    refusals('s3', undefined);
+    retention('s3', undefined);
   };
   return {
     suspended,
-    leadsNoMore: () => suspended('s3', undefined),
+    refused: (store, found) => refusals(store, found && noRecord(found)),
+    pruned: retention,
+    annotated: perStore((error) => report('node', error)),
+    leadsNoMore: leftAlone,
     looked(look, error) {
       if (look !== 's3') {
         report(look, error);
@@ -94,7 +108,7 @@ export function createPartReports(options: PartReportsOptions): PartReports {
     s3Changed(view, before) {
       lookError = undefined;
       uploadError = undefined;
-      suspended('s3', undefined);
+      leftAlone();
       if (view.state === 'unavailable') {
         if (!ofTheMoment(view.error)) tell(view.error);
         report('s3', view.error);
@@ -103,6 +117,24 @@ export function createPartReports(options: PartReportsOptions): PartReports {
       }
     },
   };
+}
+
+/** Reports what is wrong with one of the stores, of which each begins and ends on its own. */
+function perStore(report: (error: SnapshotError | undefined) => void) {
+  const wrong = new Map<'local' | 's3', SnapshotError>();
+  return (store: 'local' | 's3', error: SnapshotError | undefined): void => {
+    if (error === undefined) wrong.delete(store);
+    else wrong.set(store, error);
+    report(wrong.get('local') ?? wrong.get('s3'));
+  };
+}
+
+function noRecord({ copies, name, error }: Refused): SnapshotError {
+  const others = copies === 1 ? '' : ` and ${copies - 1} more`;
+  return new SnapshotError('protocol', `Snapshot ${name}${others} cannot be recorded`, {
+    why: error.why ?? error.message,
+    hint: 'Give it another name, or move it away; all others are recorded.',
+  });
 }
 
 function manyVanished(store: 'local' | 's3', { missing, of }: Suspended): SnapshotError {

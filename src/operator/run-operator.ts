@@ -6,7 +6,6 @@ import { createLiveS3 } from '../controllers/live-s3.ts';
 import { watchRecords } from '../controllers/record-view.ts';
 import { createRecordWriter } from '../controllers/record-writer.ts';
 import { watchS3Secret } from '../controllers/secret-watch.ts';
-import { isS3Record } from '../crds/claim.ts';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
 import { isSnapshotError } from '../errors.ts';
 import { connect } from '../kube/client.ts';
@@ -15,20 +14,20 @@ import { createSnapshotFilesApi } from '../kube/snapshot-files-api.ts';
 import type { Logger } from '../logger.ts';
 import { startHealthServer } from '../ops/health-server.ts';
 import { createMetrics } from '../ops/metrics.ts';
-import { mayBeOneTooMany } from '../reconcilers/prune.ts';
 import { createRecordMemory } from '../reconcilers/record-memory.ts';
 import { createSnapshotFileReconciler } from '../reconcilers/snapshot-file.ts';
 import { watchSnapshotFolder } from '../stores/folder-watch.ts';
 import { createLocalStore } from '../stores/local-store.ts';
 import { systemTimers } from '../timers.ts';
 import { deletionFacts, finalizerFor, isBesideK3s } from './beside-k3s.ts';
-import { createPartStates, notYet, tellOnce } from './conditions.ts';
+import { createPartStates, tellOnce } from './conditions.ts';
 import { watchEnding } from './ending.ts';
 import { createOperatorEvents } from './events.ts';
 import { openKeptWishes } from './kept-wishes.ts';
 import { takePartInElection } from './leadership.ts';
 import { createLooks } from './looks.ts';
 import { createPartReports } from './part-reports.ts';
+import { createRecordReactions, FOLDER_SETTLES_MS } from './record-reactions.ts';
 import { createOperatorRecorder, rememberCluster } from './recorder.ts';
 import { createS3Opener } from './s3-stores.ts';
 import { createSaver } from './saver.ts';
@@ -37,10 +36,6 @@ import type { OperatorTuning } from './tuning.ts';
 
 /** Records that are added to, or deleted with their data, at a time. */
 const RECORD_WORKERS = 8;
-/** Files and records come in bursts: a name, a sidecar, a rename. */
-const FOLDER_SETTLES_MS = 100;
-/** The nodes of a cluster save within seconds of each other; one listing serves them all. */
-const UPLOADS_SETTLE_MS = 5_000;
 /** k3s waits as long before it believes that an object is gone; so long apart are looks that shall agree on much. */
 const YOUNG_MS = 60_000;
 /** k3s puts each run off by as much. */
@@ -87,7 +82,7 @@ export async function runOperator(
     random,
     onState: (error) => report('definition', error),
     onBack() {
-      if (watched.view.synced) lookAtRecords();
+      if (watched.view.synced) reactions.lookAtRecords();
     },
     signal: stop,
   });
@@ -116,34 +111,28 @@ export async function runOperator(
     },
   });
   const recordsKnown = Promise.withResolvers<void>();
+  const reactions = createRecordReactions({
+    program,
+    nodeName,
+    base,
+    memory,
+    inventory: () => inventory,
+    timers,
+    enqueue: (name) => records.enqueue(name),
+    report,
+    onKnown() {
+      recordsKnown.resolve();
+      void rememberCluster(facts, logger, stop);
+    },
+  });
   const watched = watchRecords({
     client,
     program,
     timers,
     random,
-    onChange(name, now, before) {
-      records.enqueue(name);
-      const dataStay = memory.changed(now, before);
-      const record = now ?? before;
-      if (record === undefined) return;
-      if (!isS3Record(record.file, program)) inventory.lookAfter('local', FOLDER_SETTLES_MS);
-      else if (dataStay) inventory.look('s3');
-      else if (before === undefined && mayBeOneTooMany(record, base))
-        inventory.lookAfter('s3', UPLOADS_SETTLE_MS);
-    },
-    onState({ synced, error }) {
-      report('kubernetes', synced ? error : (error ?? notYet('The records have not been listed yet')));
-      if (!synced) return;
-      recordsKnown.resolve();
-      void rememberCluster(facts, logger, stop);
-      lookAtRecords();
-    },
+    ...reactions,
     signal: stop,
   });
-  /** Without the records none of these could look. */
-  const lookAtRecords = () => {
-    for (const look of ['local', 's3', 'departed'] as const) inventory.look(look);
-  };
   const reconsiderRecords = () => {
     for (const { file } of watched.view.all()) records.enqueue(file.metadata.name);
   };
@@ -158,6 +147,7 @@ export async function runOperator(
     reread: (name: string, signal: AbortSignal) => files.get(name, signal),
     onDeleted: metrics.deleted,
     onDeletionFailed: metrics.deletionFailed,
+    onPruned: reports.pruned,
   };
   const waiting = tellOnce(logger, 'A record has to wait');
   const records = createController({
@@ -209,11 +199,14 @@ export async function runOperator(
     scheduledBase: settings.schedule === undefined ? undefined : base,
     youngMs: tuning.youngMs ?? YOUNG_MS,
     guardMs: tuning.guardMs ?? YOUNG_MS,
+    apartMs: tuning.apartMs ?? settings.reconcileIntervalMs,
+    leading: () => leadership.current(),
     skipDeparted: config.distribution === 'custom',
     annotatesS3: !isBesideK3s(config),
     timers,
     logger,
     onSnapshots: metrics.snapshots,
+    onRefused: reports.refused,
     onSuspended: reports.suspended,
   });
   const inventory = createInventoryController({
@@ -224,6 +217,7 @@ export async function runOperator(
     s3Probe: async (view, signal) => void (await view.store.stat(PROBE, signal)),
     leading: () => leadership.current(),
     observe: metrics.observe,
+    onAnnotated: reports.annotated,
     onOutcome(look, error) {
       metrics.reconciled(look, error === undefined);
       reports.looked(look, error);
@@ -232,6 +226,7 @@ export async function runOperator(
     timers,
     random,
   });
+  const leadersWork = Promise.withResolvers<void>();
   const leadership = takePartInElection({
     client,
     nodeName,
@@ -250,6 +245,7 @@ export async function runOperator(
       report('lease', isSnapshotError(error) ? error : undefined);
     },
     signal: stop,
+    workEnded: leadersWork.promise,
   });
 
   const ending = stack.use(watchEnding({ ...settings, stop, readiness, logger, timers }));
@@ -263,8 +259,7 @@ export async function runOperator(
     watched.stopped,
     definition.stopped,
     leadership.stopped,
-    records.run(stop),
-    inventory.run(stop),
+    Promise.all([records.run(stop), inventory.run(stop)]).then(() => leadersWork.resolve()),
     watchSnapshotFolder(config.snapshotDir, {
       timers,
       onChange: () => inventory.lookAfter('local', FOLDER_SETTLES_MS),

@@ -8,6 +8,8 @@ export interface OperatorTuning {
   readonly jitterMs?: number;
   /** Records on S3 that are known for a shorter time are not removed. */
   readonly youngMs?: number;
+  /** How much older than a new upload a record on S3 must be, so that its object may go for it. */
+  readonly apartMs?: number;
   /** Least time between looks that shall agree that much has vanished. */
   readonly guardMs?: number;
   readonly leaseDurationMs?: number;

@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { ETCDSnapshotFile } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile, toSnapshotFile } from '../crds/mapping.ts';
+import { SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-import { createInventory, type Found, type InventoryParts, type Suspended } from './inventory.ts';
+import {
+  createInventory,
+  type Found,
+  type InventoryParts,
+  type Refused,
+  type Suspended,
+} from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
 
 const never = new AbortController().signal;
@@ -29,13 +36,14 @@ interface World {
   readonly now?: () => number;
   /** When the record of a copy was seen to go. */
   readonly went?: number;
-  readonly write?: () => Promise<void>;
+  readonly write?: (name: string) => Promise<void>;
 }
 
 /** An inventory of a folder, and a diary of what it does: the names of snapshots. */
 function world({ left, now = () => HOUR, went, write = async () => {} }: World) {
   const diary: string[] = [];
   const suspended: (Suspended | undefined)[] = [];
+  const refused: (Refused | undefined)[] = [];
   const inventory = createInventory({
     program: 'k3s',
     store: 'local',
@@ -44,12 +52,13 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
     writer: {
       async publish({ name }: Snapshot) {
         diary.push(`publish ${name}`);
-        await write();
+        await write(name);
       },
       refresh: async (_record: InventoryRecord, { name }: Snapshot) => diary.push(`refresh ${name}`),
       release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1,
     },
     events: { emit: (_file: unknown, _type: string, reason: string) => diary.push(reason) },
+    onRefused: (found: Refused | undefined) => refused.push(found),
     onSuspended: (found: Suspended | undefined) => suspended.push(found),
     wentSince: (_snapshot: Snapshot, since: number) => went !== undefined && went >= since,
     youngMs: 0,
@@ -57,7 +66,7 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
     now: () => new Date(0),
     monotonic: now,
   } as unknown as InventoryParts);
-  return { inventory, diary, suspended };
+  return { inventory, diary, suspended, refused };
 }
 
 const empty: Found = { snapshots: [], since: 0, isGone: async () => true, inPlace: () => true };
@@ -161,4 +170,99 @@ it('asks this place for no data of a failure in another one', async () => {
   const found = { ...empty, inPlace: () => false, isGone: async () => false };
   expect(await scene.inventory.reconcile(found, never)).toBe(1);
   expect(left).toEqual([]);
+});
+
+describe('a copy that the API server takes no record of', () => {
+  const snapshots = records(3).map(({ file }) => fromSnapshotFile(file, 'k3s'));
+  const error = new SnapshotError('protocol', 'its time is none');
+  const refusing = (...names: readonly (string | undefined)[]) =>
+    world({
+      left: [],
+      async write(name) {
+        if (names.includes(name)) throw error;
+      },
+    });
+
+  it('is told, and all others are in step: that is no failure', async () => {
+    const name = snapshots[1]?.name;
+    const { inventory, refused, diary } = refusing(name);
+    expect(await inventory.reconcile({ ...empty, snapshots }, never)).toBe(2);
+    expect(diary).toHaveLength(3);
+    await inventory.reconcile({ ...empty, snapshots: snapshots.slice(0, 1) }, never);
+    expect(refused).toEqual([{ copies: 1, name, error }, undefined]);
+  });
+
+  it('is a failure when it takes none at all', async () => {
+    const { inventory, refused } = refusing(...snapshots.map(({ name }) => name));
+    await expect(inventory.reconcile({ ...empty, snapshots }, never)).rejects.toBe(error);
+    expect(refused).toMatchObject([{ copies: 3 }]);
+  });
+});
+
+it('removes no record for a complete listing that lacks a snapshot which is there when it is asked for', async () => {
+  const left = records(2);
+  const [first, second] = left.map(({ file }) => file.spec.snapshotName);
+  const { inventory, diary } = world({ left });
+  const found = { ...empty, isGone: async (name: string) => name === second };
+  expect(await inventory.reconcile(found, never)).toBe(1);
+  expect(left.map(({ file }) => file.spec.snapshotName)).toEqual([first]);
+  expect(diary).toEqual(['ETCDSnapshotDeleted']);
+});
+
+describe('two operators that call themselves the same node', () => {
+  /** One has the file, and the other has not: each looks when the other has written. */
+  async function fight(minutes: number) {
+    const [{ file } = { file: undefined }] = records(1);
+    const snapshot = fromSnapshotFile(file as ETCDSnapshotFile, 'k3s');
+    const left: InventoryRecord[] = [];
+    let now = HOUR;
+    const told = new Set<string>();
+    let writes = 0;
+    const [owner, other] = [world({ left, now: () => now }), world({ left, now: () => now })];
+    const look = async (which: typeof owner, snapshots: readonly Snapshot[]) => {
+      const before = writes;
+      try {
+        const wrote = await which.inventory.reconcile({ ...empty, snapshots }, never);
+        writes += wrote;
+        if (snapshots.length > 0 && wrote > 0) left.push(...records(1));
+      } catch (error) {
+        told.add(`${(error as SnapshotError).message}: ${(error as SnapshotError).why}`);
+      }
+      return writes > before;
+    };
+    while (now < HOUR + minutes * 60_000) {
+      await look(owner, [snapshot]);
+      await look(other, []);
+      now += 150;
+    }
+    return { writes, told: [...told], owner, snapshot, look, left, later: (ms: number) => (now += ms) };
+  }
+
+  it('stop, say what is wrong, and go on slowly', async () => {
+    const { writes, told } = await fight(16);
+    expect(writes).toBeLessThanOrEqual(4 * 10);
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/node node-1 are left alone.*another operator calls itself node node-1/);
+  });
+
+  it('are in step again once the other one is gone', async () => {
+    const { owner, snapshot, look, left, later } = await fight(1);
+    later(300_000);
+    left.length = 0;
+    expect(await look(owner, [snapshot])).toBe(true);
+    expect(await look(owner, [snapshot])).toBe(false);
+    expect(left).toHaveLength(1);
+  });
+});
+
+it('a file that grows or is described anew again and again is nobody’s fight', async () => {
+  const left = records(1);
+  const [record] = left;
+  const snapshot = fromSnapshotFile(record?.file as ETCDSnapshotFile, 'k3s');
+  const { inventory } = world({ left });
+  for (let at = 1; at <= 20; at += 1) {
+    const [bigger, noted] = [{ size: 5_664 + 512 * at }, { metadata: { at: String(at) } }];
+    for (const change of [bigger, noted])
+      expect(await inventory.reconcile({ ...empty, snapshots: [{ ...snapshot, ...change }] }, never)).toBe(1);
+  }
 });

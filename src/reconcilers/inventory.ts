@@ -1,7 +1,8 @@
 import pMap from 'p-map';
 import type { Program } from '../crds/etcd-snapshot-file.ts';
-import { asError } from '../errors.ts';
+import { asError, isSnapshotError, type SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
+import { type Contention, createContention } from './contention.ts';
 import { type InventoryPlan, type InventoryRecord, planInventory } from './inventory-plan.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
 
@@ -24,6 +25,8 @@ export interface InventoryParts {
   /** Looks that shall agree that much has vanished lie at least so far apart: a folder is touched many times in a second. */
   readonly guardMs: number;
   /** After each pass: what vanished and stays for the time being, or undefined when there is no such thing. */
+  /** Told in each pass how many copies the API server takes no record of, as a rule for their oddity; undefined: it takes all. */
+  readonly onRefused: (refused: Refused | undefined) => void;
   readonly onSuspended: (suspended: Suspended | undefined) => void;
   readonly now: () => Date;
   /** Milliseconds that do not jump. */
@@ -36,6 +39,13 @@ export interface Suspended {
   readonly missing: number;
   /** How many speak of data, these included. */
   readonly of: number;
+}
+
+export interface Refused {
+  readonly copies: number;
+  /** Of the first of them. */
+  readonly name: string;
+  readonly error: SnapshotError;
 }
 
 /** What was found in a place, completely: a listing that broke off must not come here. */
@@ -61,9 +71,13 @@ export function createInventory(parts: InventoryParts): Inventory {
   /** In how many passes, not too soon after each other, each record was among those that vanished. */
   let vanished: ReadonlyMap<string, number> = new Map();
   let countedAt = Number.NEGATIVE_INFINITY;
+  // Of S3 there is one at a time, and the Lease sees to that.
+  const contention =
+    parts.store === 'local' ? createContention(parts.keeper, () => parts.monotonic()) : undefined;
   return {
     monotonic: () => parts.monotonic(),
     async reconcile(found, signal) {
+      contention?.assertNone();
       const kept = parts.records.keptBy(parts.keeper);
       const { here: records = [], elsewhere = [] } = Object.groupBy(kept, (record) =>
         found.inPlace(record) ? 'here' : 'elsewhere',
@@ -87,7 +101,7 @@ export function createInventory(parts: InventoryParts): Inventory {
       if (names.length === 0) countedAt = Number.NEGATIVE_INFINITY;
       else if (counts) countedAt = at;
       warnOfMassDelete(parts, plan);
-      return apply(parts, plan, found, signal);
+      return apply(parts, plan, found, contention, signal);
     },
   };
 }
@@ -111,10 +125,25 @@ async function apply(
   parts: InventoryParts,
   plan: InventoryPlan,
   found: Found,
+  contention: Contention | undefined,
   signal: AbortSignal,
 ): Promise<number> {
   const failures: Error[] = [];
+  const refused: Refused[] = [];
   let written = 0;
+  /** @throws what is no fault of this one copy */
+  const publish = async (snapshot: Snapshot, write: () => Promise<void>): Promise<boolean> => {
+    const { name, size, createdAt, metadata } = snapshot;
+    try {
+      await write();
+      contention?.wrote(JSON.stringify([name, size, createdAt, metadata]), name);
+      return true;
+    } catch (error) {
+      if (!isSnapshotError(error, 'protocol')) throw error;
+      refused.push({ copies: 1, name, error });
+      return false;
+    }
+  };
   const each = async <T>(items: readonly T[], work: (item: T) => Promise<boolean>) => {
     await pMap(
       items,
@@ -134,13 +163,11 @@ async function apply(
     !parts.wentSince(snapshot, found.since) || !(await found.isGone(snapshot.name, signal));
   await each(plan.create, async (snapshot) => {
     if (!(await isThere(snapshot))) return false;
-    await parts.writer.publish(snapshot, signal);
-    return true;
+    return publish(snapshot, () => parts.writer.publish(snapshot, signal));
   });
   await each(plan.update, async ({ record, snapshot }) => {
     if (!(await isThere(snapshot))) return false;
-    await parts.writer.refresh(record, snapshot, signal);
-    return true;
+    return publish(snapshot, () => parts.writer.refresh(record, snapshot, signal));
   });
   await each(plan.mark, async ({ record, message }) => {
     await parts.writer.mark(record, message, signal);
@@ -151,6 +178,7 @@ async function apply(
     const ofData = location !== '' && found.inPlace(record);
     if (ofData && !(await found.isGone(snapshotName, signal))) return false;
     const released = await parts.writer.release(record, signal);
+    if (released) contention?.wrote(`no ${snapshotName}`, snapshotName);
     if (released && record.file.status?.error === undefined) {
       const message = `Snapshot ${snapshotName} deleted`;
       parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);
@@ -158,6 +186,10 @@ async function apply(
     return released;
   });
   signal.throwIfAborted();
+  const [first] = refused;
+  parts.onRefused(first && { ...first, copies: refused.length });
+  // Not one oddity but a definition of records that is not ours.
+  if (first !== undefined && refused.length > 1 && written + plan.inStep === 0) failures.push(first.error);
   if (failures[0] !== undefined) throw failures[0];
   return written;
 }

@@ -14,6 +14,10 @@ export interface RecordView {
   get(name: string): InventoryRecord | undefined;
   /** Records whose label says that this node (or `s3`) keeps the copy. @param node the node's name, not yet a label value */
   keptBy(node: string): readonly InventoryRecord[];
+  /** Records of what is at that location; every node has a disk of its own, and S3 more than one endpoint. */
+  at(location: string): readonly InventoryRecord[];
+  /** Nodes that have taken snapshots. */
+  takenOn(): Iterable<string>;
   all(): Iterable<InventoryRecord>;
 }
 

@@ -43,12 +43,18 @@ interface World {
   readonly fresh?: boolean;
   readonly policy?: Partial<PrunePolicy>;
   readonly stat?: () => Promise<never>;
+  /** How often a record has changed when it is to be released. */
+  readonly conflicts?: number;
+  /** Gets what is said of how retention fares. */
+  readonly told?: string[];
 }
 
 /** Prunes once, keeping one, and returns what it did, in order. */
 async function prune(world: World = {}): Promise<string[]> {
   const { objects = three, listed = objects, records = objects.map((one) => record(one)) } = world;
   const { current = records } = world;
+  const { told = [] } = world;
+  let { conflicts = 0 } = world;
   const diary: string[] = [];
   const write = (what: string) => async (file: InventoryRecord) =>
     diary.push(`${what} ${file.file.metadata.name}`) > 0;
@@ -61,7 +67,15 @@ async function prune(world: World = {}): Promise<string[]> {
   const parts = {
     program: 'k3s',
     records: { synced: true, fresh: world.fresh ?? true, keptBy: () => records },
-    writer: { release: write('release'), mark: write('mark') },
+    writer: {
+      async release(one: InventoryRecord) {
+        if (conflicts === 0) return write('release')(one);
+        conflicts -= 1;
+        await write('conflict')(one);
+        throw new SnapshotError('conflict', 'it has changed', { retryable: true });
+      },
+      mark: write('mark'),
+    },
     events: {
       emit: ({ metadata }: ETCDSnapshotFile, _type: string, reason: string) =>
         diary.push(`${reason} ${metadata.name}`),
@@ -69,6 +83,7 @@ async function prune(world: World = {}): Promise<string[]> {
     reread: async (name: string) => current.find(({ file }) => file.metadata.name === name)?.file,
     onDeleted: () => {},
     onDeletionFailed: () => diary.push('failed'),
+    onPruned: (_store: string, error?: SnapshotError) => told.push(error?.message ?? 'works'),
   };
   const place =
     kind === 's3'
@@ -99,18 +114,24 @@ const removed = (...names: string[]) => names.map((name) => `remove ${name}`);
 
 describe('pruneStore', () => {
   it('deletes what is past retention, the oldest first, data first and then the record', async () => {
-    expect(await prune()).toEqual([...removed(at(1), at(2)), ...gone(oldest), ...gone(middle)]);
+    const told: string[] = [];
+    expect(await prune({ told })).toEqual([...removed(at(1), at(2)), ...gone(oldest), ...gone(middle)]);
+    expect(told).toEqual(['works']);
   });
 
-  it('deletes nothing while the records are not known, or may be old', async () => {
-    expect(await prune({ fresh: false })).toEqual([]);
+  it('deletes nothing while the records are not known, or may be old, and says so', async () => {
+    const told: string[] = [];
+    expect(await prune({ fresh: false, told })).toEqual([]);
+    expect(told).toEqual(['Nothing is deleted for retention']);
   });
 
   it('deletes nothing when what it would keep cannot be asked', async () => {
     const stat = async () => {
       throw new SnapshotError('unavailable', 'S3 is away');
     };
-    expect(await prune({ stat })).toEqual(['throws S3 is away']);
+    const told: string[] = [];
+    expect(await prune({ stat, told })).toEqual(['throws S3 is away']);
+    expect(told).toEqual(['S3 is away']);
   });
 
   it('asks each object whose it is, and believes no listing and no record', async () => {
@@ -183,6 +204,12 @@ describe('pruneStore', () => {
     expect(await prune({ records: two })).toEqual(expected);
   });
 
+  it('keeps a copy when the record of its name is of another one by now', async () => {
+    const moved = { location: `s3://old/a/${at(1)}` };
+    const current = [record(newest), record(middle), record(oldest, { spec: moved })];
+    expect(await prune({ current })).toEqual([...removed(at(2)), ...gone(middle)]);
+  });
+
   it('marks what somebody applied, and lets every other record of the copy go', async () => {
     const records = [
       record(newest),
@@ -223,6 +250,14 @@ describe('pruneStore', () => {
     expect(await prune({ records: records('2024-10-31T05:20:00Z') })).toEqual([
       ...removed(at(2)),
       ...gone(middle),
+    ]);
+  });
+
+  it('lets a record go whose data it has deleted, also when somebody has just written to it', async () => {
+    expect(await prune({ objects: [newest, oldest], conflicts: 1 })).toEqual([
+      ...removed(at(1)),
+      `conflict ${nameOf(oldest)}`,
+      ...gone(oldest),
     ]);
   });
 

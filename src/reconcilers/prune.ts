@@ -1,7 +1,7 @@
 import { claimProblem, type StorePlace } from '../crds/claim.ts';
 import { type ETCDSnapshotFile, type Program, recordKeys } from '../crds/etcd-snapshot-file.ts';
 import { toSnapshotFile } from '../crds/mapping.ts';
-import { asError, type SnapshotError } from '../errors.ts';
+import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import { removeNames } from '../snapshot/delete-snapshots.ts';
 import type { SnapshotStore } from '../snapshot/ports.ts';
 import { confirmPlan } from '../snapshot/prune-snapshots.ts';
@@ -15,9 +15,11 @@ import {
   recordedAfterTheNewest,
 } from '../snapshot/retention.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
-import { type InventoryRecord, MISSING } from './inventory-plan.ts';
+import type { InventoryRecord } from './inventory-plan.ts';
+import { letGo } from './let-go.ts';
+import { driven, type NewUpload } from './new-uploads.ts';
 import type { RecordEvents, RecordView, RecordWriter } from './ports.ts';
-import { isHeld } from './snapshot-file.ts';
+import { isHeld } from './wishes.ts';
 
 export interface PruneParts {
   readonly program: Program;
@@ -28,6 +30,8 @@ export interface PruneParts {
   readonly reread: (name: string, signal: AbortSignal) => Promise<ETCDSnapshotFile | undefined>;
   readonly onDeleted: (store: 'local' | 's3') => void;
   readonly onDeletionFailed: (store: 'local' | 's3') => void;
+  /** Told each time whether retention could do its work there. */
+  readonly onPruned: (store: 'local' | 's3', error: SnapshotError | undefined) => void;
 }
 
 export interface PrunePolicy {
@@ -44,6 +48,8 @@ export interface PrunePolicy {
   readonly now: Date;
   /** Names that the run which prunes has just made. */
   readonly made?: ReadonlySet<string>;
+  /** Where others save than the one who prunes: what has to have come, so that anything may go. */
+  readonly after?: NewUpload;
 }
 
 /** The records of one place by the copy that they are of, which may be several. */
@@ -62,14 +68,53 @@ export async function pruneStore(
   policy: PrunePolicy,
   signal: AbortSignal,
 ): Promise<number> {
-  if (policy.keep < 1 || !parts.records.fresh) return 0;
+  const told = (error?: SnapshotError) => parts.onPruned(store.kind, error);
+  if (policy.keep >= 1 && !parts.records.fresh) {
+    told(mayBeOld());
+    return 0;
+  }
+  try {
+    const removed = policy.keep < 1 ? 0 : await prune(parts, store, snapshots, policy, signal);
+    told();
+    return removed;
+  } catch (thrown) {
+    const error = asError(thrown);
+    if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
+    told(
+      isSnapshotError(error)
+        ? error
+        : new SnapshotError('io', 'Old snapshots could not be deleted', { cause: error }),
+    );
+    throw error;
+  }
+}
+
+/** That nothing goes then must not be silent: a disk that fills up is the end of all snapshots. */
+function mayBeOld(): SnapshotError {
+  return new SnapshotError('unavailable', 'Nothing is deleted for retention', {
+    why: 'the watch of the records is cut off, so that somebody may have put a hold on what would go',
+    hint: 'See the part "kubernetes".',
+    retryable: true,
+  });
+}
+
+async function prune(
+  parts: PruneParts,
+  store: SnapshotStore,
+  snapshots: readonly Snapshot[],
+  policy: PrunePolicy,
+  signal: AbortSignal,
+): Promise<number> {
   const recorded = recordedIn(parts, policy);
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
   tellOfWrongClock(parts, listed, policy, recorded);
+  const mayGoNow = driven(policy, (snapshot) => recordedAt(recordsOf(recorded, snapshot)));
+  // Nothing is asked for what has to wait in any case.
+  if (mayGoNow(listed).length === 0) return 0;
   const plan = await confirmPlan(store, listed, retention, signal);
 
-  const doomed = new Map(plan.delete.map(({ snapshot }) => [snapshot.name, snapshot]));
+  const doomed = new Map(mayGoNow(plan).map((snapshot) => [snapshot.name, snapshot]));
   const careful = {
     kind: store.kind,
     async remove(name: string, inner: AbortSignal): Promise<boolean> {
@@ -196,14 +241,6 @@ async function mayGo(
     current.length > 0 &&
     !current.some((file) => file.metadata.deletionTimestamp !== undefined || isHeld(file, keys))
   );
-}
-
-async function letGo(parts: PruneParts, record: InventoryRecord, signal: AbortSignal): Promise<void> {
-  // Whoever applied it would apply it again.
-  if (record.applied) return parts.writer.mark(record, MISSING, signal);
-  if (!(await parts.writer.release(record, signal))) return;
-  const message = `Snapshot ${record.file.spec.snapshotName} deleted`;
-  parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);
 }
 
 /** Retention counts the schedule's snapshots only, so only a new one of them can be one too many. */

@@ -12,6 +12,9 @@ import { createS3Inventory, type S3InventoryParts } from './s3-inventory.ts';
 
 const never = new AbortController().signal;
 const START = 1_730_308_810;
+const DAY = 86_400;
+/** Seconds by which the records of what was found and of a new upload differ at least. */
+const APART = 600;
 const nameAt = (seconds: number) => `etcd-snapshot-n1-${START + seconds}`;
 
 function object(seconds: number, overrides: Partial<Snapshot> = {}): Snapshot {
@@ -24,11 +27,21 @@ interface Change {
   readonly spec?: Partial<ETCDSnapshotFile['spec']>;
   readonly status?: Partial<ETCDSnapshotFile['status']>;
   readonly applied?: boolean;
+  /** When the record was made, in seconds after the first snapshot. */
+  readonly at?: number;
 }
 
-function record(of: Snapshot, { spec, status, applied = false }: Change = {}): InventoryRecord {
+const timeAt = (seconds: number) => new Date((START + seconds) * 1_000);
+
+/** Made when the snapshot was taken, unless said otherwise. */
+function record(of: Snapshot, { spec, status, applied = false, at }: Change = {}): InventoryRecord {
   const file = toSnapshotFile(of, 'k3s');
-  const changed = { spec: { ...file.spec, ...spec }, status: { ...file.status, ...status } };
+  const creationTimestamp = (at === undefined ? of.createdAt : timeAt(at)).toISOString();
+  const changed = {
+    metadata: { ...file.metadata, creationTimestamp },
+    spec: { ...file.spec, ...spec },
+    status: { ...file.status, ...status },
+  };
   return { file: { ...file, ...changed }, applied, seenAt: 0 };
 }
 
@@ -40,53 +53,74 @@ interface World {
   readonly legacy?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** What bringing the records into step ends with. */
   readonly reconcile?: () => Promise<number>;
+  /** In seconds after the first snapshot. */
+  readonly now?: number;
+  readonly term?: AbortSignal;
+  /** The folder, which all objects are in. */
+  readonly prefix?: string;
+  readonly outdated?: AbortSignal;
+  /** One that is listed, and not there any more when it is asked for. */
+  readonly vanished?: string | undefined;
+  /** The object at which a listing fails that has to look it up. */
+  readonly breaksAt?: string | undefined;
 }
 
-/** Looks at S3, as often as asked; tells of the last look what was looked up, found, and deleted. */
-async function look({ objects, records = [], keep = 0, legacy = {}, reconcile }: World, times = 1) {
+/** Looks at S3, and again after each change; tells of the last look what was looked up, found, and deleted. */
+async function look(first: World, ...changes: readonly Partial<World>[]) {
+  let world = first;
   const removed: string[] = [];
   let lookedUp: string[] = [];
   let found: Found | undefined;
   let outcome: unknown;
+  const known = () => world.records ?? [];
+  const location = (name: string) => exampleS3Location(name, { prefix: world.prefix ?? 'a' });
   const shared = {
     kind: 's3',
     async list(_signal: AbortSignal, recall: Recall) {
       lookedUp = [];
-      return objects.map((one) => {
+      return world.objects.map((one) => {
         const known = recall({ name: one.name, size: one.size, etag: one.etag });
-        if (known === undefined) lookedUp.push(one.name);
-        return known ?? one;
+        if (known !== undefined) return known;
+        if (world.breaksAt === one.name) throw new SnapshotError('timeout', 'too slow');
+        lookedUp.push(one.name);
+        const found = { ...one, location: location(one.name) };
+        recall.lookedUp?.(found);
+        return found;
       });
     },
-    stat: async (name: string) => objects.find((one) => one.name === name),
+    stat: async (name: string) => world.objects.find((one) => one.name === name && name !== world.vanished),
     remove: async (name: string) => removed.push(name) > 0,
   };
-  const parts = {
+  const run = createS3Inventory({
     program: 'k3s',
-    records: { synced: true, fresh: true, keptBy: () => records },
+    records: { synced: true, fresh: true, keptBy: known },
     writer: { release: async () => true },
     events: { emit: () => {} },
-    reread: async (name: string) => records.find(({ file }) => file.metadata.name === name)?.file,
+    reread: async (name: string) => known().find(({ file }) => file.metadata.name === name)?.file,
     inventory: {
       monotonic: () => 0,
       reconcile: async (what: Found) => {
         found = what;
-        return reconcile?.() ?? 0;
+        return world.reconcile?.() ?? 0;
       },
     },
     scheduledBase: 'etcd-snapshot',
     clusterId: async () => 'ours',
-    legacyMetadata: async () => new Map(Object.entries(legacy)),
-    now: () => new Date('2024-11-01T00:00:00Z'),
+    legacyMetadata: async () => new Map(Object.entries(world.legacy ?? {})),
+    now: () => timeAt(world.now ?? DAY),
+    leading: () => world.term ?? never,
+    apartMs: APART * 1_000,
     onSnapshots: () => {},
     onDeleted: () => {},
     onDeletionFailed: () => {},
-  };
-  const place = { store: 's3', endpoint: 's3.example.com', bucket: 'etcd', prefix: 'a' };
-  const view = { state: 'ready', shared, place, retention: keep };
-  const run = createS3Inventory(parts as unknown as S3InventoryParts);
-  for (let time = 0; time < times; time += 1) {
-    outcome = await run(view as unknown as S3Ready, never).catch((error: unknown) => error);
+    onPruned: () => {},
+  } as unknown as S3InventoryParts);
+  for (const change of [{}, ...changes]) {
+    world = { ...world, ...change };
+    const { prefix = 'a', keep: retention = 0, outdated = never } = world;
+    const place = { store: 's3', endpoint: 's3.example.com', bucket: 'etcd', prefix };
+    const view = { state: 'ready', shared, place, retention, outdated, location } as unknown as S3Ready;
+    outcome = await run(view, never).catch((error: unknown) => error);
   }
   return { lookedUp, removed, outcome, snapshots: found?.snapshots ?? [], found };
 }
@@ -123,7 +157,21 @@ describe('an object that no record remembers', () => {
   const foreign = object(1, { clusterId: 'theirs' });
 
   it('is looked up once', async () => {
-    expect((await look({ objects: [foreign] }, 2)).lookedUp).toEqual([]);
+    expect((await look({ objects: [foreign] }, {})).lookedUp).toEqual([]);
+  });
+
+  it('is not looked up again when the look failed later on', async () => {
+    const objects = [object(1), object(2)];
+    const { lookedUp, snapshots } = await look({ objects, breaksAt: nameAt(2) }, { breaksAt: undefined });
+    expect(lookedUp).toEqual([nameAt(2)]);
+    expect(snapshots).toHaveLength(2);
+  });
+
+  it('is of the place that is looked at, also when it has the same name and bytes there as where was looked before', async () => {
+    const copies = { objects: [object(1)], prefix: 'b', outdated: new AbortController().signal };
+    const { lookedUp, snapshots } = await look({ objects: [object(1)] }, copies);
+    expect(lookedUp).toEqual([nameAt(1)]);
+    expect(snapshots).toMatchObject([{ location: { prefix: 'b', key: `b/${nameAt(1)}` } }]);
   });
 
   it('gets no record when it is of another cluster, and one when nobody knows whose it is', async () => {
@@ -153,35 +201,90 @@ describe('what k3s noted of an object in its old ConfigMap', () => {
 });
 
 describe('retention in S3', () => {
-  const three = [3, 2, 1].map((seconds) => object(seconds));
+  const HOUR = 3_600;
+  const three = [3, 2, 1].map((hours) => object(hours * HOUR));
   const records = three.map((one) => record(one));
+  const [, , oldest = object(0)] = three;
+  const before = { objects: three.slice(1), records: records.slice(1), keep: 2, now: 2.5 * HOUR };
+  const after = { objects: three, records, now: 4 * HOUR };
 
-  it('deletes what is past it', async () => {
-    expect(await look({ objects: three, records, keep: 2 })).toMatchObject({
-      removed: [nameAt(1)],
-      outcome: true,
-    });
+  it('deletes what is past it, once a new snapshot has been uploaded and recorded', async () => {
+    expect(await look(before, after)).toMatchObject({ removed: [oldest.name], outcome: true });
+  });
+
+  /** One too many is there already, and another snapshot comes. */
+  const uploaded = (start: string, nodeName = 'n1') => {
+    const name = `${start}-${START + 3 * HOUR}`;
+    const other = exampleSnapshot(name, { ...three[0], name, nodeName, location: exampleS3Location(name) });
+    const [objects, of] = [
+      [other, ...three.slice(1)],
+      [record(other), ...records.slice(1)],
+    ];
+    return { ...after, objects, records: of, keep: 1 };
+  };
+  it.each<[string, World, ...Partial<World>[]]>([
+    ['it has only begun to lead', { ...before, ...after }],
+    ['another one has led meanwhile', before, { ...after, term: new AbortController().signal }],
+    ['other settings have come since', before, { ...after, outdated: new AbortController().signal }],
+    ['fewer are to stay since, while saves fail', { ...before, keep: 3 }, after, { keep: 2 }, { now: DAY }],
+    ['the upload has no record', before, { ...after, records: records.slice(1) }],
+    ['the upload was not scheduled', { ...before, keep: 1 }, uploaded('by-hand-n1')],
+    ['the upload is of another node', { ...before, keep: 1 }, uploaded('etcd-snapshot-n2', 'n2')],
+  ])('deletes nothing while %s', async (_, ...looks) => {
+    const [first, ...changes] = looks;
+    expect((await look(first, ...changes)).removed).toEqual([]);
+  });
+
+  it('deletes nothing of what was found together with the upload, or shortly before', async () => {
+    const foundAt = (seconds: number) => [
+      record(three[0] ?? oldest),
+      ...three.slice(1).map((one) => record(one, { at: 3 * HOUR - seconds })),
+    ];
+    const removedWith = async (records: readonly InventoryRecord[]) =>
+      (await look({ ...before, records: [] }, { ...after, records })).removed;
+    expect(await removedWith(foundAt(-1))).toEqual([]);
+    expect(await removedWith(foundAt(APART - 1))).toEqual([]);
+    expect(await removedWith(foundAt(APART))).toEqual([oldest.name]);
+  });
+
+  it('deletes what is past it of the node that uploads, and leaves the others to their own uploads', async () => {
+    const other = (hours: number) => {
+      const name = `etcd-snapshot-n2-${START + hours * HOUR}`;
+      return object(hours * HOUR, { name, nodeName: 'n2', location: exampleS3Location(name) });
+    };
+    const others = [1.5, 1.2, 1].map(other);
+    const all = {
+      objects: [...three, ...others],
+      records: [...records, ...others.map((one) => record(one))],
+    };
+    expect((await look(before, { ...after, ...all })).removed).toEqual([oldest.name]);
+  });
+
+  it('deletes nothing when the upload is gone by then', async () => {
+    const gone = { ...after, vanished: three[0]?.name, keep: 1 };
+    expect((await look({ ...before, keep: 1 }, gone)).removed).toEqual([]);
   });
 
   it('deletes nothing of a cluster that only a copied record says is ours', async () => {
     const theirs = three.map((one) => ({ ...one, clusterId: 'theirs' }));
     for (const applied of [true, false]) {
       const copied = three.map((one) => record(one, { applied }));
-      expect((await look({ objects: theirs, records: copied, keep: 1 })).removed).toEqual([]);
+      const seen = { objects: theirs, records: copied, keep: 1 };
+      expect((await look({ ...before, ...seen }, { ...after, ...seen })).removed).toEqual([]);
     }
   });
 
   it('is kept although a record could not be written, which is told all the same', async () => {
     const refused = new SnapshotError('forbidden', 'not that one');
     const reconcile = () => Promise.reject(refused);
-    expect(await look({ objects: three, records, keep: 2, reconcile })).toMatchObject({
-      removed: [nameAt(1)],
+    expect(await look(before, { ...after, reconcile })).toMatchObject({
+      removed: [oldest.name],
       outcome: refused,
     });
   });
 
   it('deletes nothing any more when the look was ended', async () => {
     const reconcile = () => Promise.reject(new SnapshotError('aborted', 'ended'));
-    expect((await look({ objects: three, records, keep: 2, reconcile })).removed).toEqual([]);
+    expect((await look(before, { ...after, reconcile })).removed).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import { type Program, S3_NODE } from '../crds/etcd-snapshot-file.ts';
 import { fromSnapshotFile } from '../crds/mapping.ts';
 import { asError, isSnapshotError } from '../errors.ts';
 import { parseCreatedAt } from '../snapshot/naming.ts';
-import type { ListedEntry } from '../snapshot/ports.ts';
+import type { ListedEntry, Recall } from '../snapshot/ports.ts';
 import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
@@ -18,6 +18,10 @@ export interface S3InventoryParts extends PruneParts {
   /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
   readonly scheduledBase: string | undefined;
   now(): Date;
+  /** Ends with the leadership of this process; undefined while it does not lead. */
+  leading(): AbortSignal | undefined;
+  /** How much older than a new upload a record must be, so that its object may go for it. */
+  readonly apartMs: number;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
   readonly legacyMetadata: LegacyMetadata;
@@ -33,10 +37,22 @@ export function createS3Inventory(
 ): (view: S3Ready, signal: AbortSignal) => Promise<boolean> {
   /** Objects that no record remembers: of other clusters, of unknown origin, or recorded by newer k3s. */
   const remembered = new Map<string, Snapshot>();
+  /** The settings with which they were looked up: others are of another place, in which all may be called the same. */
+  let rememberedOf: AbortSignal | undefined;
+  /** Since when nothing has changed that says what is past retention. */
+  let rule: { readonly of: readonly unknown[]; readonly since: Date } | undefined;
+  const ruleOf = ({ outdated, retention }: S3Ready): Date => {
+    const of = [parts.leading(), outdated, retention];
+    if (rule === undefined || of.some((one, at) => one !== rule?.of[at])) rule = { of, since: parts.now() };
+    return rule.since;
+  };
   return async (view, signal) => {
+    const ruledSince = ruleOf(view);
     const own = await parts.clusterId(signal);
     const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
+    if (rememberedOf !== view.outdated) remembered.clear();
+    rememberedOf = view.outdated;
     const listed = await view.shared.list(signal, recallFrom(recorded, remembered));
     remembered.clear();
     for (const snapshot of listed) {
@@ -56,7 +72,8 @@ export function createS3Inventory(
     };
     const { scheduledBase: base } = parts;
     const { place, retention: keep } = view;
-    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now() };
+    const after = { since: ruledSince, apartMs: parts.apartMs };
+    const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now(), after };
     // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
     let failure: Error | undefined;
     let changed = 0;
@@ -100,13 +117,13 @@ function recordedSnapshots(
   return recorded;
 }
 
-function recallFrom(
-  recorded: ReadonlyMap<string, Snapshot>,
-  remembered: ReadonlyMap<string, Snapshot>,
-): (entry: ListedEntry) => Snapshot | undefined {
-  return ({ name, size, etag }) => {
+function recallFrom(recorded: ReadonlyMap<string, Snapshot>, remembered: Map<string, Snapshot>): Recall {
+  const recall = ({ name, size, etag }: ListedEntry) => {
     const known = remembered.get(name) ?? recorded.get(name);
     if (etag === undefined || known === undefined) return undefined;
     return known.etag === etag && known.size === size ? known : undefined;
   };
+  return Object.assign(recall, {
+    lookedUp: (snapshot: Snapshot) => void remembered.set(snapshot.name, snapshot),
+  });
 }

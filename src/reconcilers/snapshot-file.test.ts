@@ -75,6 +75,18 @@ describe('a record that somebody deletes', () => {
     expect(await reconcile(record(failed))).toEqual(['lift', DELETED]);
   });
 
+  it('is counted, and told as a deletion, only when there was something to delete', async () => {
+    const scene = startReconciler(record(onDisk));
+    await scene.run();
+    expect([scene.counted, scene.messages]).toEqual([['local'], [`Snapshot ${name} deleted`]]);
+    const none = startReconciler(record(onDisk), { remove: async () => false });
+    await none.run();
+    expect([none.counted, none.messages]).toEqual([
+      [],
+      [`Record of snapshot ${name} removed: there was no copy to delete`],
+    ]);
+  });
+
   it('without our finalizer is none of our business', async () => {
     expect(await reconcile(record(onDisk, { finalizers: ['wrangler.cattle.io/other'] }))).toEqual([]);
   });

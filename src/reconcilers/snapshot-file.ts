@@ -11,6 +11,7 @@ import type { Timers } from '../timers.ts';
 import { lookAfter } from './living-record.ts';
 import type { DeletionPolicy, RecordEvents, RecordView, RecordWriter, S3View } from './ports.ts';
 import type { Reconcile, ReconcileResult } from './reconciler.ts';
+import { isHeld } from './wishes.ts';
 
 export interface SnapshotFileParts {
   readonly program: Program;
@@ -135,10 +136,12 @@ async function cleanUp(
     parts.events.emit(file, 'Warning', 'ETCDSnapshotHeld', message);
     return { requeueAfterMs: WAITING_MS };
   }
+  let outcome: Kept | 'deleted' | 'nothing there';
   try {
     const target = await targetOf(parts, file, store, keys, signal);
-    const kept = 'reason' in target ? target : await deleteData(parts, file, target, signal);
-    if (kept !== undefined) {
+    outcome = 'reason' in target ? target : await deleteData(parts, file, target, signal);
+    if (typeof outcome === 'object') {
+      const kept = outcome;
       const message = `Snapshot ${name} not deleted, its record goes alone: ${kept.why}`;
       parts.events.emit(file, kept.expected ? 'Normal' : 'Warning', kept.reason, message);
       await parts.writer.liftFinalizer(file, signal);
@@ -164,15 +167,13 @@ async function cleanUp(
     throw error;
   }
   await parts.writer.liftFinalizer(file, signal);
-  parts.onDeleted(store);
-  parts.events.emit(file, 'Normal', 'ETCDSnapshotDeleted', `Snapshot ${name} deleted`);
+  if (outcome === 'deleted') parts.onDeleted(store);
+  const message =
+    outcome === 'deleted'
+      ? `Snapshot ${name} deleted`
+      : `Record of snapshot ${name} removed: there was no copy to delete`;
+  parts.events.emit(file, 'Normal', 'ETCDSnapshotDeleted', message);
   return undefined;
-}
-
-/** Whether somebody has put a hold on it. Every value holds, except `false`. */
-export function isHeld(file: ETCDSnapshotFile, keys: RecordKeys): boolean {
-  const hold = file.metadata.annotations?.[keys.hold];
-  return hold !== undefined && hold.toLowerCase() !== 'false';
 }
 
 interface Kept {
@@ -229,8 +230,8 @@ function sameCopy(
   { metadata, spec }: ETCDSnapshotFile,
   place: StorePlace,
 ): ETCDSnapshotFile | undefined {
-  for (const { file } of records.all()) {
-    if (file.spec.location !== spec.location || file.metadata.deletionTimestamp !== undefined) continue;
+  for (const { file } of records.at(spec.location)) {
+    if (file.metadata.deletionTimestamp !== undefined) continue;
     if (place.store === 'local' && file.spec.nodeName !== spec.nodeName) continue;
     if (file.metadata.name !== metadata.name && claimProblem(file, place) === undefined) return file;
   }
@@ -248,19 +249,18 @@ function policyOf(
   return own === 'retain' ? 'Retain' : undefined;
 }
 
-/** Returns why the data stay all the same, when they turn out not to be ours. */
+/** Returns what became of the data, or why they stay all the same when they turn out not to be ours. */
 async function deleteData(
   parts: SnapshotFileParts,
   file: ETCDSnapshotFile,
   target: Target,
   signal: AbortSignal,
-): Promise<Kept | undefined> {
-  if (target.store === undefined) return undefined;
+): Promise<Kept | 'deleted' | 'nothing there'> {
+  if (target.store === undefined) return 'nothing there';
   const name = file.spec.snapshotName;
   try {
     if (target.shared) await assertOwn(parts, target.store, name, signal);
-    await target.store.remove(name, signal);
-    return undefined;
+    return (await target.store.remove(name, signal)) ? 'deleted' : 'nothing there';
   } catch (error) {
     if (!isSnapshotError(error, 'foreign')) throw error;
     return refused(error.why ?? error.message);

@@ -1,5 +1,10 @@
 import type { ETCDSnapshotFile, RecordKeys } from '../crds/etcd-snapshot-file.ts';
-import { isHeld } from './snapshot-file.ts';
+
+/** Whether somebody has put a hold on it. Every value holds, except `false`. */
+export function isHeld(file: ETCDSnapshotFile, keys: RecordKeys): boolean {
+  const hold = file.metadata.annotations?.[keys.hold];
+  return hold !== undefined && hold.toLowerCase() !== 'false';
+}
 
 /** Whether people have asked in annotations for what would be forgotten if the record went. */
 export function hasWishes(file: ETCDSnapshotFile, keys: RecordKeys): boolean {

@@ -66,16 +66,24 @@ describe('parseCreatedAt', () => {
     ['on-demand-k3s-server-1-1730308816', createdAt.getTime()],
     ['on-demand-k3s-server-1-1730308816.zip', createdAt.getTime()],
     ['odd-5', 5000],
+    ['last-253402300799', Date.UTC(9999, 11, 31, 23, 59, 59)],
   ])('reads the time of %s', (name, time) => {
     expect(parseCreatedAt(name)?.getTime()).toBe(time);
   });
 
-  it.each(['snapshot', 'snapshot.db', 'a-1730308816.gz', 'a-12x', 'a-', 'a-99999999999999'])(
-    'finds none in %s',
-    (name) => {
-      expect(parseCreatedAt(name)).toBeUndefined();
-    },
-  );
+  it.each([
+    'snapshot',
+    'snapshot.db',
+    'a-1730308816.gz',
+    'a-12x',
+    'a-',
+    'a-99999999999999',
+    // A date, and what no record could say.
+    'snapshot-261124120000',
+    'a-253402300800.zip',
+  ])('finds none in %s', (name) => {
+    expect(parseCreatedAt(name)).toBeUndefined();
+  });
 });
 
 describe('nameProblem', () => {

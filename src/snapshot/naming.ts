@@ -32,13 +32,16 @@ export function uncompressedName(name: string): string {
   return name.endsWith('.zip') ? name.slice(0, -'.zip'.length) : name;
 }
 
+/** Last second that RFC 3339 can write, and so a record. */
+const LAST_SECOND = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
+
 /**
  * The time that a snapshot's name carries: after one trailing `.zip`, the whole number behind the last `-`.
- * Undefined when there is none; callers then take the time of the file or object.
+ * Undefined when there is none, or what no record could say, such as a date without separators; callers then take the time of the file or object.
  */
 export function parseCreatedAt(name: string): Date | undefined {
-  const digits = /-(\d{1,12})$/.exec(uncompressedName(name))?.[1];
-  return digits === undefined ? undefined : new Date(Number(digits) * 1000);
+  const seconds = Number(/-(\d{1,12})$/.exec(uncompressedName(name))?.[1]);
+  return seconds <= LAST_SECOND ? new Date(seconds * 1000) : undefined;
 }
 
 /**

@@ -68,7 +68,11 @@ export interface ListedEntry {
 }
 
 /** The snapshot that this entry was found to be when it had the same size and ETag; undefined to have it looked up. */
-export type Recall = (entry: ListedEntry) => Snapshot | undefined;
+export interface Recall {
+  (entry: ListedEntry): Snapshot | undefined;
+  /** Told of each snapshot as soon as it has been looked up: so much of a listing that breaks off was not in vain. */
+  readonly lookedUp?: (snapshot: Snapshot) => void;
+}
 
 export interface ByteRange {
   readonly start: number;

@@ -58,6 +58,7 @@ describe('planRetention', () => {
     ['of a base that goes on with a dash', exampleSnapshot('etcd-snapshot-x-n1-1')],
     ['of another node, copied here', exampleSnapshot('etcd-snapshot-n2-1')],
     ['of a node that begins alike', exampleSnapshot('etcd-snapshot-n1-x-1')],
+    ['whose name ends in no seconds, but in a date', exampleSnapshot('etcd-snapshot-n1-261124120000')],
     [
       'with more behind its time',
       exampleSnapshot('etcd-snapshot-n1-1.zip.zip', { createdAt: new Date(1000) }),

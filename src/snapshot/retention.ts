@@ -43,8 +43,8 @@ export interface RetentionDecision {
 
 /**
  * What is to go, so that of each node and store the newest `keep` snapshots of that base name stay, by the time in their names.
- * Only whole snapshots called exactly `<base>-<node>-<seconds>`, with or without `.zip`, count, so that a failed or broken
- * one never drives a good one out. Those that are held, spared or of a time to come stay beside the ones that are counted.
+ * Only snapshots called exactly `<base>-<node>-<seconds>`, with or without `.zip`, count; none that failed, and none that is
+ * plain and has a size that no whole one has, so that these never drive a good one out. Of a zip its size tells nothing. Those that are held, spared or of a time to come stay beside the ones that are counted.
  * In S3 only objects that name our cluster count: a folder may be shared. Nothing else is touched.
  */
 export function planRetention(snapshots: readonly Snapshot[], policy: RetentionPolicy): RetentionPlan {
@@ -88,7 +88,8 @@ export function isSubject(snapshot: Snapshot, policy: RetentionPolicy): boolean 
   if (!snapshot.compressed && !plausibleSnapshotSize(snapshot.size)) return false;
   if (location.store === 's3' && (clusterId === undefined || clusterId !== policy.clusterId)) return false;
   const start = `${policy.base}-${nodeName}-`;
-  return name.startsWith(start) && /^\d{1,12}(\.zip)?$/.test(name.slice(start.length));
+  const isTime = /^\d{1,12}(\.zip)?$/.test(name.slice(start.length)) && parseCreatedAt(name) !== undefined;
+  return name.startsWith(start) && isTime;
 }
 
 /**

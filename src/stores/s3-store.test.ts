@@ -106,6 +106,16 @@ describe('an object on S3', () => {
   });
 });
 
+it('a folder of many is listed on a slow line too: each object that is looked up may take its time, and not all of them together', async () => {
+  await using s3 = await startScriptedS3({ headMs: 300 });
+  const uploads = createS3Store(s3.settings, options);
+  const names = Array.from({ length: 48 }, (_, at) => `on-demand-node-1-${1_730_308_816 + at}`);
+  await Promise.all(names.map((name) => uploads.put(uploadOf(name, bytesOf(someBytes(small.size))), never)));
+  // Six times eight of them are more than that.
+  const store = createS3Store({ ...s3.settings, timeoutMs: 1_500 }, options);
+  expect(await store.list(never)).toHaveLength(names.length);
+});
+
 it('keeps no connection once it is disposed of', async () => {
   await using s3 = await startScriptedS3();
   const store = createS3Store(s3.settings, options);

@@ -52,7 +52,7 @@ const HEADS_AT_ONCE = 8;
 
 /**
  * Snapshots as objects `<folder>/<name>` of one bucket, laid out as k3s does. Each method may take `settings.timeoutMs`;
- * `put` may take it for each part, and once more to finish: a snapshot that still grows is waited for as long as it takes,
+ * `list` takes it for each object that it looks up, `put` for each part and once more to finish: a snapshot that still grows is waited for as long as it takes,
  * and a slow line that moves is not cut. Whatever takes its time, no byte for `settings.stallMs` ends a request.
  * Dispose of it to end its connections.
  * @throws SnapshotError `usage` | `io` when the CA bundle or the proxy of the settings is wrong
@@ -72,7 +72,8 @@ export function createS3Store(
       const doing = `Cannot upload ${url(upload.name)}`;
       return s3.timedByClock(doing, signal, (inner, time) => put(s3, upload, options, doing, inner, time));
     },
-    list: (signal, recall) => s3.timed(listing(settings), signal, (inner) => list(s3, inner, recall)),
+    list: (signal, recall) =>
+      s3.timedByClock(listing(settings), signal, (inner, time) => list(s3, inner, time, recall)),
     async stat(name, signal) {
       assertSnapshotName(name);
       const doing = `Cannot look up ${url(name)}`;
@@ -209,11 +210,13 @@ function difference(
 async function list(
   s3: S3Connection,
   signal: AbortSignal,
+  time: OperationClock,
   recall: Recall = () => undefined,
 ): Promise<readonly Snapshot[]> {
   const { settings } = s3;
   const doing = listing(settings);
   const prefix = folderPrefix(settings);
+  time.start();
   const { objects, folders } = await listObjects(s3, prefix, doing, signal);
   const below = sidecarPrefix(settings);
   // Most snapshots have no sidecar, and the listing has just told.
@@ -234,7 +237,11 @@ async function list(
       // Deleted since it was listed.
       if (head === undefined) return [];
       const sidecar = hasSidecar(name) ? await readSidecar(s3, name, signal) : undefined;
-      return [toSnapshot(settings, name, head, sidecar)];
+      // A folder of many thousands is one listing, and as many steps as there are to be looked up.
+      time.step();
+      const snapshot = toSnapshot(settings, name, head, sidecar);
+      recall.lookedUp?.(snapshot);
+      return [snapshot];
     },
     { concurrency: HEADS_AT_ONCE },
   );

@@ -191,7 +191,7 @@ describe('an operator that is killed', () => {
       keep: ['--snapshot-retention=0', '--s3-retention=1'],
       at: 's3',
       matches: deletesObject,
-      wanted: { objects: 1 },
+      wanted: {},
     },
     {
       what: 'when retention has deleted an object and does not know it',
@@ -199,7 +199,7 @@ describe('an operator that is killed', () => {
       at: 's3',
       matches: deletesObject,
       fault: unanswered,
-      wanted: { objects: 1 },
+      wanted: {},
     },
   ];
   it.each(pruning)('$what: what is past retention goes, with its record', async (phase) => {
@@ -208,6 +208,16 @@ describe('an operator that is killed', () => {
     const victim = await startVictim([EVERY_SECOND, ...phase.keep]);
     await reached;
     await kill(victim);
+    if (phase.at === 's3') {
+      // In S3 it is the next save that is followed by retention.
+      const before = await scene.objects(victim.folder);
+      const next = await victim.again([EVERY_SECOND, ...phase.keep]);
+      await until(async () => {
+        const left = new Set(await scene.objects(victim.folder));
+        return before.every((name) => !left.has(name));
+      });
+      expect(await next.stop()).toBe(0);
+    }
     const again = await victim.again(['--snapshot-schedule-cron=@every 24h', ...phase.keep]);
     await scene.converge(victim.folder, [again], phase.wanted);
   });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resourceName } from '../../src/crds/resource-name.ts';
@@ -79,6 +79,17 @@ describe('the snapshot folder shows in the cluster by itself', () => {
     expect(await scene.told(record.metadata.name, 'ETCDSnapshotCreated')).toBe(
       `Snapshot ${name} saved on node-1`,
     );
+  });
+
+  it('a file whose name ends in a date, which is no number of seconds, has the time at which it was written', async () => {
+    const name = 'snapshot-261124120000';
+    const path = await copyIn(operator, name);
+    const { status } = await scene.recordOf(name);
+    const { mtimeMs } = await stat(path);
+    expect(Date.parse(status?.creationTime ?? '')).toBe(Math.floor(mtimeMs / 1_000) * 1_000);
+    expect((await operator.get('/readyz')).status).toBe(200);
+    await rm(path);
+    await scene.gone(name);
   });
 
   it('a file that somebody removes takes its record along, and an Event says so', async () => {

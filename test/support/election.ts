@@ -7,7 +7,7 @@ import { type FakeTimers, fakeTimers } from './fake-clock.ts';
 const SECOND = 1000;
 
 /** One Lease with optimistic locking, as the API server keeps it. */
-class FakeLeases {
+export class FakeLeases {
   lease: LeaseObject | undefined;
   /** The methods of all requests. */
   readonly requests: string[] = [];

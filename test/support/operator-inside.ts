@@ -52,7 +52,14 @@ export async function startInside(plan: InsidePlan): Promise<OperatorInside> {
   });
   const stop = new AbortController();
   const logger = createJsonLogger(() => undefined, { debug: false });
-  const tuning = { jitterMs: 0, youngMs: 0, guardMs: 300, leaseDurationMs: 3_000, intervalMs: 500 };
+  const tuning = {
+    jitterMs: 0,
+    youngMs: 0,
+    guardMs: 300,
+    apartMs: 1_000,
+    leaseDurationMs: 3_000,
+    intervalMs: 500,
+  };
   const done = runOperator(config, logger, stop.signal, tuning);
   return {
     node,

@@ -60,6 +60,7 @@ const quick: OperatorTuning = {
   jitterMs: 0,
   youngMs: 1_000,
   guardMs: 300,
+  apartMs: 1_000,
   leaseDurationMs: 3_000,
   k3sLooksMs: 0,
 };

@@ -77,6 +77,9 @@ export async function reconcile(file: ETCDSnapshotFile, world: World = {}): Prom
 
 export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
   const diary: string[] = [];
+  const messages: string[] = [];
+  /** The stores of deletions that count. */
+  const counted: string[] = [];
   const timers = fakeTimers();
   const store = (kind: string) => ({
     stat: async () => ({ ...onS3, clusterId: world.objectOf ?? 'this-cluster' }),
@@ -97,7 +100,10 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
     finalizer: FINALIZER,
     records: {
       get: () => ({ file, applied: world.applied ?? false, seenAt: 0 }),
-      all: () => [file, ...(world.others ?? [])].map((one) => ({ file: one, applied: false, seenAt: 0 })),
+      at: (location: string) =>
+        [file, ...(world.others ?? [])]
+          .filter(({ spec }) => spec.location === location)
+          .map((one) => ({ file: one, applied: false, seenAt: 0 })),
     },
     reread: async () => (world.now === undefined ? file : (world.now ?? undefined)),
     clock: timers,
@@ -105,7 +111,12 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
       ensureFinalizer: async () => diary.push('ensure') > 0,
       liftFinalizer: async () => diary.push('lift'),
     },
-    events: { emit: (_: unknown, type: string, reason: string) => diary.push(`${type} ${reason}`) },
+    events: {
+      emit(_: unknown, type: string, reason: string, message: string) {
+        diary.push(`${type} ${reason}`);
+        messages.push(message);
+      },
+    },
     folder: store('local'),
     folderPlace: { store: 'local', dir: '/var/snapshots' },
     s3: view,
@@ -115,12 +126,14 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
     definitionIsGoing: async () => world.definitionIsGoing ?? false,
     nodeIsGone: async () => world.nodeIsGone ?? false,
     k3sMayHaveDeleted: async () => world.k3s,
-    onDeleted: () => {},
+    onDeleted: (kind: string) => counted.push(kind),
     onDeletionFailed: () => {},
   } as unknown as SnapshotFileParts;
   const run = createSnapshotFileReconciler(parts);
   return {
     diary,
+    messages,
+    counted,
     timers,
     run: () =>
       run(file.metadata.name, never).catch((error: unknown) => {

@@ -20,6 +20,8 @@ export interface Lies {
   readonly wantsMd5?: boolean;
   /** The part that it never says a word about. */
   readonly silentAt?: number;
+  /** How long it thinks about each HEAD. */
+  readonly headMs?: number;
 }
 
 export interface ScriptedS3 extends AsyncDisposable {
@@ -135,8 +137,18 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         if (stored === undefined) response.writeHead(404).end();
         else {
           const etag = (lies.shows ?? String)(etagOf(stored));
-          response.writeHead(200, { etag, 'content-length': stored.length, ...extra }).end();
+          const headers = { etag, 'content-length': stored.length, ...extra };
+          setTimeout(() => response.writeHead(200, headers).end(), lies.headMs ?? 0);
         }
+        return;
+      }
+      case 'GET delimiter list-type prefix': {
+        diary.push('list');
+        const lines = [...objects].map(
+          ([name, body]) => `<Contents><Key>${name}</Key><Size>${body.length}</Size></Contents>`,
+        );
+        const page = `<Name>bucket</Name><IsTruncated>false</IsTruncated>${lines.join('')}`;
+        response.writeHead(200).end(xml('ListBucketResult', page));
         return;
       }
       case 'GET prefix uploads':
