@@ -68,9 +68,9 @@ async function extract(journal: Journal, { tools }: Workshop, signal: AbortSigna
     await forgetPeers(journal, tools, signal);
     return;
   }
-  const { member, peerUrl, bumpRevision } = journal;
+  const { member, peerUrl, clusterToken, bumpRevision } = journal;
   const snapshot = compressed ? unpackedPath(journal.places.workDir, sha256) : path;
-  await tools.restore({ snapshot, dataDir, member, peerUrl, bumpRevision }, signal);
+  await tools.restore({ snapshot, dataDir, member, peerUrl, clusterToken, bumpRevision }, signal);
 }
 
 /** In a copy: the data that are there stay as they are. */

@@ -62,6 +62,8 @@ export interface Journal {
     | undefined;
   readonly member: string;
   readonly peerUrl: string;
+  /** Of this restore alone: with etcd's default the cluster would have the id of every other that its members were restored to. */
+  readonly clusterToken: string;
   readonly bumpRevision: number;
   /** Whom the data belong to. */
   readonly owner: { readonly uid: number; readonly gid: number };

@@ -9,6 +9,7 @@ import { type DatabaseFacts, readDatabase } from './database.ts';
 import { existingFolder, exists } from './files.ts';
 import type { Journal, Purpose } from './journal.ts';
 import { stopsByItself } from './manifests.ts';
+import { oldPeersThatAnswer } from './old-peers.ts';
 import { type Obstacle, serviceOf } from './order.ts';
 import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts';
 import type { EtcdTools } from './ports.ts';
@@ -105,6 +106,11 @@ export async function preflight(
   }
   const restored = restoring && !resetting;
   const self = resuming ?? (restored ? memberOf(order, snapshot?.database, obstacles) : NOBODY);
+  if (restoring && snapshot !== undefined) {
+    const peers = await oldPeersThatAnswer(order, snapshot.database, self, parts.tools, signal);
+    obstacles.push(...peers.obstacles);
+    notes.push(...peers.notes);
+  }
   const journal: Journal | undefined =
     self === undefined || (restoring && snapshot === undefined)
       ? undefined
@@ -116,6 +122,7 @@ export async function preflight(
           snapshot: snapshot === undefined ? undefined : rememberedOf(snapshot),
           member: self.member,
           peerUrl: self.peerUrl,
+          clusterToken: `etcd-restore-${randomUUID()}`,
           bumpRevision: restored ? order.bumpRevision : 0,
           owner: await ownerOf(order.dataDir),
           hadData: await exists(order.dataDir),

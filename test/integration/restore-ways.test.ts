@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { S3Settings } from '../../src/config/types.ts';
 import { usersOf } from '../../src/restore/running.ts';
-import { etcdFlags, runCommand, s3Env, s3Flags, startCommand } from '../support/command.ts';
+import { type CommandResult, etcdFlags, runCommand, s3Env, s3Flags, startCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
@@ -25,6 +25,7 @@ let s3: S3Server;
 let settings: S3Settings;
 let saved: ScratchDir;
 let name: string;
+let oldMembersRun: Record<'here' | 'elsewhere', CommandResult>;
 /** Of one member of three, which was killed. */
 let oneOfThree: string;
 
@@ -50,6 +51,13 @@ beforeAll(async () => {
   // together with the next key.
   await etcd.put([['later', 'still']]);
   while (!(await knows(member?.endpoint ?? '', 'later'))) await sleep(20);
+  const flagsOfLook = [await toolsFlag(), '--dry-run', join(saved.path, name), `--data-dir=${saved.path}/none`];
+  const look = (...more: string[]) =>
+    runCommand(['restore', '--distribution=custom', ...flagsOfLook, ...more]);
+  oldMembersRun = {
+    here: await look('--member-name=m0'),
+    elsewhere: await look('--member-name=other', '--peer-url=https://10.0.0.1:2380'),
+  };
   for (const one of etcd.members) one.kill('SIGKILL');
   while ((await usersOf(member?.dataDir ?? '')).length > 0) await sleep(20);
   oneOfThree = member?.dataDir ?? '';
@@ -146,6 +154,22 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
     const result = await s.run(['--cluster-reset', '--yes']);
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/reset already.*reset-flag exists/);
+  });
+});
+
+describe('while other members of the cluster still run', () => {
+  it('a member of it is not restored, since they could take it back into the old cluster', () => {
+    const { code, stderr } = oldMembersRun.here;
+    const [, one, two] = etcd.members.map(({ peerUrl }) => peerUrl);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`m1 (${one}), m2 (${two}) of the cluster that the data are of still answer`);
+    expect(stderr).toMatch(/do: {2}stop it there, and keep it stopped/);
+  });
+
+  it('a machine that is none of it is only told', () => {
+    const { code, stdout, stderr } = oldMembersRun.elsewhere;
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/note: m0 .*still answer; this node takes no address of that cluster/);
   });
 });
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { steps } from '../../src/restore/journal.ts';
 import { usersOf } from '../../src/restore/running.ts';
 import { runCommand } from '../support/command.ts';
@@ -68,6 +69,17 @@ async function contentOf(dataDir: string) {
   await using again = await startEtcd({ dataDir });
   const [early, gone] = await Promise.all([again.get('early'), again.get('late')]);
   return { early: early?.toString(), late: gone?.toString() };
+}
+
+/** Of the member, which is made of its address and the token of its cluster. */
+async function idOf(dataDir: string): Promise<string> {
+  await using again = await startEtcd({ dataDir });
+  const source = createEtcdSource(again.settings(), { now: () => new Date() });
+  try {
+    return (await source.status(AbortSignal.timeout(20_000))).memberId;
+  } finally {
+    source.close();
+  }
 }
 
 const before = { early: 'here', late: undefined };
@@ -163,8 +175,10 @@ describe('etcd-snapshot restore', () => {
     expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
     const past = await runCommand(['restore', ...n.flags, '--yes', zip], {});
     expect(past, past.stderr).toMatchObject({ code: 0 });
-    expect((await n.names()).filter((name) => name.startsWith('etcd-old-'))).toHaveLength(2);
+    const [, first = ''] = (await n.names()).filter((name) => name.startsWith('etcd-old-'));
     expect(await contentOf(n.dataDir)).toEqual(before);
+    // Members of one restore must not take those of another, or of the cluster that was, for their own.
+    expect(await idOf(n.dataDir)).not.toBe(await idOf(join(n.folder, first)));
   });
 
   it('tells everything that stands in the way at once, and touches nothing', async () => {
