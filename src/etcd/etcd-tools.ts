@@ -28,6 +28,12 @@ export function createEtcdTools(options: EtcdToolsOptions): EtcdTools {
       const said = await runTool(await find('etcdutl'), ['version'], 'etcdutl does not start', signal);
       return /version: (\S+)/i.exec(said)?.[1] ?? 'unknown';
     },
+    async canBump(signal) {
+      // Which releases can is a list with exceptions; they say it themselves.
+      const words = ['snapshot', 'restore', '--help'];
+      const said = await runTool(await find('etcdutl'), words, 'etcdutl does not start', signal);
+      return said.includes('--bump-revision') && said.includes('--mark-compacted');
+    },
     async restore(wanted, signal) {
       const doing = `${wanted.snapshot} cannot be restored`;
       await runTool(await find('etcdutl'), restoreArguments(wanted), doing, signal);

@@ -2,6 +2,8 @@
 export interface EtcdTools {
   /** Of etcdutl. @throws SnapshotError `not-found` naming the program and the cure */
   version(signal: AbortSignal): Promise<string>;
+  /** Whether etcdutl can raise revisions, which the first releases of 3.5 cannot. @throws as `version` */
+  canBump(signal: AbortSignal): Promise<boolean>;
   /**
    * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked.
    * `dataDir` must not exist, or be empty. @throws SnapshotError `corrupt` | `disk-full` | `io` | `aborted`

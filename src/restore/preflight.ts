@@ -4,8 +4,10 @@ import { access, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { asError, isSnapshotError } from '../errors.ts';
+import { alarmNotes } from './alarms.ts';
 import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
+import { versionObstacles } from './etcdutl-check.ts';
 import { existingFolder, exists } from './files.ts';
 import type { Journal, Purpose } from './journal.ts';
 import { stopsByItself } from './manifests.ts';
@@ -14,12 +16,13 @@ import { type Obstacle, serviceOf } from './order.ts';
 import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
+import { revisionsToAdd } from './revisions.ts';
 import { listens, usersOf } from './running.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
-import { isNewer, writtenBy } from './versions.ts';
+import { whereTheLogIs } from './wal.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -72,6 +75,11 @@ export async function preflight(
   };
   if (!(await stopsByItself(order))) obstacles.push(...(await whatRuns(order)));
   obstacles.push(...(await whatFolderForbids(order)));
+  await collect(async () => {
+    const log = await whereTheLogIs(order);
+    obstacles.push(...log.obstacles);
+    notes.push(...log.notes);
+  });
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
   const { resuming } = wanted;
@@ -82,10 +90,14 @@ export async function preflight(
   });
   await collect(async () => {
     if (resetting) obstacles.push(...resetObstacles(snapshot, await parts.tools.etcdVersion(signal)));
-    else if (restoring) versionObstacles(snapshot, await parts.tools.version(signal), obstacles, notes);
+    else if (restoring)
+      await versionObstacles(order, snapshot?.database, parts.tools, { obstacles, notes }, signal);
   });
   const old = await oldDatabase(order.dataDir, notes, signal);
-  if (snapshot !== undefined) obstacles.push(...clusterObstacle(order, snapshot.database, old));
+  if (snapshot !== undefined) {
+    obstacles.push(...clusterObstacle(order, snapshot.database, old));
+    notes.push(...alarmNotes(snapshot.database));
+  }
   if (restoring && order.serverUrl !== undefined) {
     obstacles.push({
       what: `this server is set to join ${order.serverUrl}`,
@@ -123,7 +135,8 @@ export async function preflight(
           member: self.member,
           peerUrl: self.peerUrl,
           clusterToken: `etcd-restore-${randomUUID()}`,
-          bumpRevision: restored ? order.bumpRevision : 0,
+          bumpRevision: restored ? revisionsToAdd(order, snapshot?.database, old, notes) : 0,
+          bumpWanted: restored ? order.bumpRevision : 0,
           owner: await ownerOf(order.dataDir),
           hadData: await exists(order.dataDir),
           step: undefined,
@@ -193,24 +206,6 @@ async function whatFolderForbids({ dataDir }: RestoreOrder): Promise<Obstacle[]>
     () => false,
   );
   return writable ? [] : [{ what: `${folder} cannot be written to`, cure }];
-}
-
-function versionObstacles(
-  snapshot: SnapshotFacts | undefined,
-  etcdutl: string,
-  obstacles: Obstacle[],
-  notes: string[],
-): void {
-  if (snapshot === undefined) return;
-  const written = writtenBy(snapshot.database);
-  if (written === undefined) {
-    notes.push('the snapshot does not say which etcd wrote it: it is older than etcd 3.5');
-  } else if (isNewer(written, etcdutl)) {
-    obstacles.push({
-      what: `the snapshot is of etcd ${written}, and etcdutl is ${etcdutl}`,
-      cure: 'name a folder with etcdutl of that version or newer with --etcd-tools',
-    });
-  }
 }
 
 /** What lies in the data folder now, when it can be read. */

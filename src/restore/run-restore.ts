@@ -6,14 +6,16 @@ import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
 import { readDatabase } from './database.ts';
-import { realFolder } from './files.ts';
-import { type Journal, readJournal } from './journal.ts';
+import { exists, realFolder } from './files.ts';
+import type { Journal } from './journal.ts';
+import { readJournal } from './journal-check.ts';
 import { stopPods, stopsByItself, withManifest } from './manifests.ts';
 import type { Obstacle } from './order.ts';
 import { journalPath } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { type Preflight, preflight, whatRuns } from './preflight.ts';
-import { assertSameRestore, carryOut, type OnStep, rollBack } from './restore.ts';
+import { assertSameRestore, carryOut, type OnStep } from './restore.ts';
+import { assertNotGoingBack, rollBack } from './rollback.ts';
 import { decryptedBy, metadataObstacle } from './token-check.ts';
 import { checkList, nextText, planText, rollbackCommand } from './words.ts';
 
@@ -54,7 +56,13 @@ export async function runRestore(
   const began = parts.now().getTime();
   const before = await readJournal(await journalPath(order.dataDir));
   if (order.purpose === 'rollback') return undo(order, before, dialogue, signal);
-  if (parts.fetch !== undefined && !(await fetched({ ...parts, order }, parts.fetch, dialogue, signal)))
+  assertNotGoingBack(before);
+  const isHere = before?.step !== undefined && (await hasSnapshot(before, parts.snapshot));
+  if (
+    parts.fetch !== undefined &&
+    !isHere &&
+    !(await fetched({ ...parts, order }, parts.fetch, dialogue, signal))
+  )
     return undefined;
   const resuming = before?.step === undefined ? undefined : before;
   const found =
@@ -121,6 +129,11 @@ async function fetched(
     `Snapshot: ${fetch.url}, ${found.size} bytes\nIt would be downloaded to ${path}, and proven there before anything is moved.\nNothing stands in the way so far; what is in it is known when it is here.\n`,
   );
   return false;
+}
+
+/** Whether what a restore began with is still where it was downloaded to. It is proven again in any case. */
+async function hasSnapshot({ snapshot }: Journal, path: string | undefined): Promise<boolean> {
+  return snapshot !== undefined && snapshot.path === path && (await exists(snapshot.path));
 }
 
 /** Addresses of the one member that there is now. */

@@ -6,7 +6,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { S3Settings } from '../../src/config/types.ts';
 import { usersOf } from '../../src/restore/running.ts';
-import { type CommandResult, etcdFlags, runCommand, s3Env, s3Flags, startCommand } from '../support/command.ts';
+import {
+  type CommandResult,
+  etcdFlags,
+  runCommand,
+  s3Env,
+  s3Flags,
+  startCommand,
+} from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
@@ -51,7 +58,12 @@ beforeAll(async () => {
   // together with the next key.
   await etcd.put([['later', 'still']]);
   while (!(await knows(member?.endpoint ?? '', 'later'))) await sleep(20);
-  const flagsOfLook = [await toolsFlag(), '--dry-run', join(saved.path, name), `--data-dir=${saved.path}/none`];
+  const flagsOfLook = [
+    await toolsFlag(),
+    '--dry-run',
+    join(saved.path, name),
+    `--data-dir=${saved.path}/none`,
+  ];
   const look = (...more: string[]) =>
     runCommand(['restore', '--distribution=custom', ...flagsOfLook, ...more]);
   oldMembersRun = {
