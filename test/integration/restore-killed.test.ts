@@ -41,7 +41,7 @@ interface Kind {
   readonly thorough: boolean;
   readonly flags: (root: string) => readonly string[];
   /** Fills a folder as it was before. */
-  make(root: string): Promise<void>;
+  readonly make: (root: string) => Promise<void>;
 }
 
 const old = async (dataDir: string) => {

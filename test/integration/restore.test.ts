@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { steps } from '../../src/restore/journal.ts';
 import { usersOf } from '../../src/restore/running.ts';
-import { runCommand } from '../support/command.ts';
+import { runCommand, startCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { sleep } from '../support/processes.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
@@ -158,6 +158,45 @@ describe('etcd-snapshot restore', () => {
     expect(await contentOf(n.dataDir)).toEqual(before);
   });
 
+  it('goes on to its end when nobody reads what it writes: head has ended', async () => {
+    await using n = await node();
+    const unread = startCommand(['restore', ...n.flags, '--yes', plain]);
+    unread.child.stdout?.destroy();
+    const result = await unread.done;
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain('Step finish');
+    expect(await contentOf(n.dataDir)).toEqual(before);
+    const failing = startCommand(['restore', ...n.flags, '--yes', join(n.folder, 'none')]);
+    failing.child.stdout?.destroy();
+    expect((await failing.done).code).toBe(1);
+  });
+
+  it('is not undone when the old data are gone, and nothing is touched then', async () => {
+    await using n = await node();
+    expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
+    const old = (await n.names()).find((name) => name.startsWith('etcd-old-')) ?? '';
+    await rename(join(n.folder, old), join(n.folder, 'elsewhere'));
+    const before = await n.names();
+    const result = await n.run(['--yes', '--rollback']);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/The old data of .* are gone\n.*etcd-old-\d+ does not exist any more/);
+    expect(await n.names()).toEqual(before);
+    await rename(join(n.folder, 'elsewhere'), join(n.folder, old));
+    expect(await n.run(['--yes', '--rollback'])).toMatchObject({ code: 0 });
+    expect(await contentOf(n.dataDir)).toEqual(after);
+  });
+
+  it('tells of alarms that come back with the data', async () => {
+    await using n = await node();
+    await using alarmed = await startEtcd();
+    await alarmed.put([['early', 'here']]);
+    await alarmed.raiseAlarm('NOSPACE');
+    const path = await snapshotOf(alarmed, n.folder, 'alarmed');
+    const result = await n.run(['--dry-run', path]);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stdout).toMatch(/note: the alarm NOSPACE is raised .*etcdctl alarm disarm/);
+  });
+
   it('makes the data folder where there is none', async () => {
     await using n = await node();
     await rm(n.dataDir, { recursive: true });
@@ -173,8 +212,13 @@ describe('etcd-snapshot restore', () => {
   it('keeps both when it restores twice', async () => {
     await using n = await node();
     expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
-    const past = await runCommand(['restore', ...n.flags, '--yes', zip], {});
+    const past = await n.run(['--yes', zip]);
     expect(past, past.stderr).toMatchObject({ code: 0 });
+    // Clients have seen revisions of the restore before, which lie behind those of the snapshot and what is added to them.
+    expect(past.stdout).toMatch(
+      /note: the data that are there are of revision 10\d{8}, and the new one has to/,
+    );
+    expect(past.stdout).toMatch(/\[x\] revision +\d+ \+ \d+ = 20\d{8}\n/);
     const [, first = ''] = (await n.names()).filter((name) => name.startsWith('etcd-old-'));
     expect(await contentOf(n.dataDir)).toEqual(before);
     // Members of one restore must not take those of another, or of the cluster that was, for their own.
