@@ -14,9 +14,10 @@ import type { Obstacle } from './order.ts';
 import { journalPath } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { type Preflight, preflight, whatRuns } from './preflight.ts';
+import { readOldData } from './reset.ts';
 import { assertSameRestore, carryOut, type OnStep } from './restore.ts';
 import { assertNotGoingBack, rollBack } from './rollback.ts';
-import { decryptedBy, metadataObstacle } from './token-check.ts';
+import { checkToken, decryptedBy, metadataObstacle } from './token-check.ts';
 import { checkList, nextText, planText, rollbackCommand } from './words.ts';
 
 /** Told what happens, and asked. */
@@ -67,7 +68,7 @@ export async function runRestore(
   const resuming = before?.step === undefined ? undefined : before;
   const found =
     resuming?.purpose === 'reset' && order.purpose === 'reset'
-      ? await goingOn(order, resuming)
+      ? await goingOn(order, resuming, signal)
       : await preflight(
           order,
           { purpose: order.purpose, snapshot: parts.snapshot, resuming },
@@ -144,11 +145,13 @@ async function remaining({ places, purpose }: Journal, signal: AbortSignal): Pro
 }
 
 /** What a reset worked on may have been moved already; that it was sound was seen when it began. */
-async function goingOn(order: RestoreOrder, journal: Journal): Promise<Preflight> {
+async function goingOn(order: RestoreOrder, journal: Journal, signal: AbortSignal): Promise<Preflight> {
   const { workDir } = journal.places;
-  const obstacles = await whatRuns(order);
+  const snapshot = await readOldData(journal, signal);
+  const token = await checkToken(order, snapshot.database);
+  const obstacles = [...(await whatRuns(order)), ...token.obstacles];
   const space = { needed: 0, free: 0 };
-  return { obstacles, notes: [], snapshot: undefined, journal, workDir, files: [], space };
+  return { obstacles, notes: token.notes, snapshot, journal, workDir, files: token.files, space };
 }
 
 function workshopOf({ order, tools }: RestoreParts): Workshop {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -18,9 +18,11 @@ import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
 import { rancherServer } from '../support/rancher-server.ts';
+import { dyingBeforeName, restoreHere } from '../support/restore-here.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { toolsFlag } from '../support/snapshot-of.ts';
+import { treeOf } from '../support/tree.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
 const run = promisify(execFile);
@@ -148,6 +150,36 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
     expect(await s.read('tls/server-ca.crt')).toBe('the CA of then');
     await using again = await startEtcd({ dataDir: join(s.root, 'db/etcd') });
     expect(String(await again.get('early'))).toBe('here');
+    expect(String(await again.get('late'))).toBe('kept by a reset');
+  });
+
+  it('server --cluster-reset that dies again and again goes on, and leaves a log that is a link as it is', async () => {
+    await using s = await server();
+    const dataDir = join(s.root, 'db/etcd');
+    const log = join(s.root, 'log');
+    await cp(join(oneOfThree, 'member/snap'), join(dataDir, 'member/snap'), { recursive: true });
+    await cp(join(oneOfThree, 'member/wal'), log, { recursive: true });
+    await symlink(log, join(dataDir, 'member/wal'));
+    const before = await treeOf(log);
+    const journal = join(s.root, 'db/.etcd-restore.json');
+    const died: string[] = [];
+    let outcome: string | undefined;
+    // Two names are given in each life: that of the journal, and one more; and one more again where that leads nowhere.
+    for (let names = 2; outcome === undefined || outcome === 'died'; ) {
+      outcome = await dyingBeforeName(names, () => restoreHere(['--cluster-reset', ...s.flags]));
+      const text = await readFile(journal, 'utf8').catch(() => '{}');
+      const step = String(JSON.parse(text).step);
+      names = step === died.at(-1) ? names + 1 : 2;
+      died.push(step);
+    }
+    expect(new Set(died).size).toBeGreaterThan(5);
+    expect(outcome).toMatch(/members +1\n {2}\[x\] certificates {2}1 files/);
+    for (const member of ['m1', 'm2']) expect(outcome).toMatch(new RegExp(`Then, on ${member} `));
+    expect(await treeOf(log)).toEqual(before);
+    const old = (await readdir(join(s.root, 'db'))).find((entry) => entry.startsWith('etcd-old-'));
+    expect(await readlink(join(s.root, `db/${old}/member/wal`))).toBe(log);
+    expect(await s.read('tls/server-ca.crt')).toBe('the CA of then');
+    await using again = await startEtcd({ dataDir });
     expect(String(await again.get('late'))).toBe('kept by a reset');
   });
 
