@@ -18,10 +18,7 @@ interface OwnData {
 }
 
 /** The database that is there, for a reset that keeps it. @throws SnapshotError when there is none, or a reset was done already */
-export async function readOwnData(
-  order: RestoreOrder,
-  signal: AbortSignal,
-): Promise<OwnData> {
+export async function readOwnData(order: RestoreOrder, signal: AbortSignal): Promise<OwnData> {
   const { serverDir, dataDir } = order;
   if (serverDir !== undefined && (await exists(resetFlag(serverDir)))) {
     throw new SnapshotError('conflict', 'The cluster was reset already', {

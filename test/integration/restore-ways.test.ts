@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { CopyObjectCommand, DeleteObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { S3Settings } from '../../src/config/types.ts';
@@ -15,17 +16,21 @@ import {
   startCommand,
 } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import type { SeenRequest } from '../support/fault-front.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
 import { rancherServer } from '../support/rancher-server.ts';
 import { dyingBeforeName, restoreHere } from '../support/restore-here.ts';
+import { startS3Front } from '../support/s3-front.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { fillUp, smallDisk } from '../support/small-disk.ts';
 import { toolsFlag } from '../support/snapshot-of.ts';
 import { treeOf } from '../support/tree.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
 const run = promisify(execFile);
+const restoreMain = new URL('../support/restore-main.ts', import.meta.url).pathname;
 const PASSWORD = 'the-password-of-the-servers';
 const ca = Buffer.from('the CA of then').toString('base64');
 
@@ -250,6 +255,72 @@ describe('a snapshot on S3', () => {
     const result = await s.run(['none-1', '--yes', ...s3Flags(settings)], s3Env(settings));
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/There is no snapshot s3:\/\/ways\/prod\/none-1/);
+  });
+
+  /** Objects of its own, and a front before them. */
+  async function behindFront(folder: string) {
+    const client = s3.client();
+    const from = { Bucket: 'ways', CopySource: `ways/prod/${name}` };
+    await client.send(new CopyObjectCommand({ ...from, Key: `${folder}/${name}` }));
+    const front = await startS3Front(s3);
+    return {
+      front,
+      flags: ['--yes', ...s3Flags(front.settings('ways', folder))],
+      remove: () => client.send(new DeleteObjectCommand({ Bucket: 'ways', Key: `${folder}/${name}` })),
+    };
+  }
+  const isGet = ({ method, headers }: SeenRequest) => method === 'GET' && headers.range !== undefined;
+
+  it('that vanishes while it is downloaded is told, and nothing is touched', async () => {
+    await using s = await server();
+    const before = await treeOf(s.root);
+    const { front, flags, remove } = await behindFront('vanishing');
+    await using _front = front;
+    let gone: Promise<unknown> | undefined;
+    front.setRule((request) => {
+      if (!isGet(request)) return undefined;
+      if (gone !== undefined) return { after: gone };
+      gone = remove();
+      return { cutAfterResponseBytes: 5_000 };
+    });
+    const result = await s.run([name, ...flags], s3Env(settings));
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain(name);
+    expect(result.stderr).toMatch(/is gone|no longer|not there|does not exist|There is no/i);
+    expect(result.stderr).toContain('  do:  ');
+    expect(await treeOf(s.root)).toEqual(before);
+  });
+
+  it('whose download finds no room is told, and goes on when there is some', async () => {
+    await using s = await server();
+    await using disk = await smallDisk(1_000_000);
+    const { front, flags } = await behindFront('roomy');
+    await using _front = front;
+    const filler = join(disk.path, 'filler');
+    front.setRule((request) => (isGet(request) ? { after: fillUp(filler) } : undefined));
+    const words = [name, ...flags, `--dir=${disk.path}`];
+    const result = await s.run(words, s3Env(settings));
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/space|full/);
+    expect(await readdir(join(s.root, 'db'))).toEqual(['etcd', 'snapshots']);
+    await rm(filler);
+    front.setRule(() => undefined);
+    expect(await s.run(words, s3Env(settings))).toMatchObject({ code: 0 });
+    expect(await readdir(disk.path)).toEqual([name]);
+  });
+
+  it('that has come is not asked for again by a restore that goes on, so S3 may be away', async () => {
+    await using s = await server();
+    const { front, flags } = await behindFront('away');
+    const words = ['restore', ...s.flags, '--peer-url=https://10.0.0.1:2380', name, ...flags];
+    const kill = [restoreMain, 'put-in-place', ...words];
+    const env = { ...s3Env(settings), PATH: process.env['PATH'] };
+    await expect(run(process.execPath, kill, { env })).rejects.toMatchObject({ signal: 'SIGKILL' });
+    await front[Symbol.asyncDispose]();
+    const result = await runCommand(words, s3Env(settings));
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stdout).toContain('Going on in the step put-in-place');
+    expect(await s.read('tls/server-ca.crt')).toBe('the CA of then');
   });
 
   it('is verified, and leaves nothing on this node', async () => {
