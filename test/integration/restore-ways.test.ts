@@ -234,13 +234,6 @@ describe('a snapshot on S3', () => {
     expect(await readdir(join(s.root, 'db/snapshots'))).toEqual([]);
   });
 
-  it('is refused with the settings in a Secret, for no API server can give it', async () => {
-    await using s = await server();
-    const result = await s.run([name, '--yes', '--s3', '--s3-config-secret=some'], {});
-    expect(result.code).toBe(2);
-    expect(result.stderr).toMatch(/cannot be read from a Secret here\n.*API server/);
-  });
-
   it('is not fetched while something else stands in the way', async () => {
     await using s = await server();
     const flags = [name, '--yes', '--server=https://first:6443', ...s3Flags(settings)];

@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process';
-import { copyFile, cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { stringify } from 'yaml';
 import { tokenHash } from '../../src/config/token.ts';
 import { usersOf } from '../../src/restore/running.ts';
 import type { CommandResult } from '../support/command.ts';
@@ -13,6 +12,7 @@ import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep } from '../support/processes.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { makeSeedNode } from '../support/seed-node.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
@@ -21,7 +21,6 @@ import { toolPath } from '../tools/toolbox.ts';
  * a node that looks like a server of K3s, with S3 under the names of Amazon. Restoring comes last, because it stops etcd.
  */
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const NODE = 'k3s-server-1';
 
 let home: ScratchDir;
@@ -36,21 +35,7 @@ beforeAll(async () => {
   ]);
   proxy = await startConnectProxy({ hosts: { '*': amazon.endpoint } });
   await amazon.createBucket('etcd');
-  const server = join(home.path, 'k3s/server');
-  const tls = join(server, 'tls/etcd');
-  await mkdir(tls, { recursive: true });
-  await mkdir(join(server, 'db'));
-  await writeFile(join(server, 'token'), 'K10::server:secret\n');
-  const { caFile = '', certFile = '', keyFile = '', endpoints } = etcd.settings();
-  await copyFile(caFile, join(tls, 'server-ca.crt'));
-  await copyFile(certFile, join(tls, 'client.crt'));
-  await copyFile(keyFile, join(tls, 'client.key'));
-  // What this node has otherwise than a server of K3s: its folder, its name, and the port of etcd.
-  const config = { 'data-dir': join(home.path, 'k3s'), 'node-name': NODE, 'etcd-servers': endpoints };
-  await writeFile(join(home.path, 'config.yaml'), stringify(config));
-  await writeFile(join(home.path, 'etcd-snapshot'), `#!/bin/sh\nexec ${process.execPath} ${main} "$@"\n`, {
-    mode: 0o755,
-  });
+  await makeSeedNode(home.path, NODE, etcd.settings());
 });
 afterAll(async () => {
   await proxy?.[Symbol.asyncDispose]();
@@ -317,21 +302,18 @@ describe('ETCDSnapshotFile custom resources', () => {
 });
 
 describe('Restoring snapshots', () => {
-  const RESET = 'Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.';
+  const reset = 'Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.';
   const server = (path: string) => join(home.path, 'k3s/server', path);
   let plain: string;
   let zip: string;
   beforeAll(async () => {
-    const file = { Timestamp: '2024-10-30T17:20:16Z', Content: Buffer.from('CA of then').toString('base64') };
-    await etcd.put([k3sBootstrap({ ServerCA: file }, 'secret'), ['early', 'here']]);
+    const ServerCA = Buffer.from('CA of then').toString('base64');
+    await etcd.put([k3sBootstrap({ ServerCA }, 'secret'), ['early', 'here']]);
     await rm(folder(), { recursive: true });
-    const s3 =
-      '--s3 --s3-bucket=<S3-BUCKET-NAME> --s3-access-key=<S3-ACCESS-KEY> --s3-secret-key=<S3-SECRET-KEY>';
+    const s3 = '--s3 --s3-bucket=etcd --s3-access-key=<S3-ACCESS-KEY> --s3-secret-key=<S3-SECRET-KEY>';
     [plain = ''] = savedNames(await k3s(`k3s etcd-snapshot save --name=to-restore ${s3}`));
     [zip = ''] = savedNames(await k3s('k3s etcd-snapshot save --name=packed --snapshot-compress'));
     await etcd.put([['late', 'gone']]);
-    for (const tool of ['etcd', 'etcdutl'] as const)
-      await symlink(await toolPath(tool), join(home.path, tool));
   });
 
   /** `systemctl stop k3s`, on a server whose data are these. */
@@ -349,7 +331,7 @@ describe('Restoring snapshots', () => {
   /** `systemctl start k3s`: what its etcd finds, and the CA. */
   async function start() {
     await using again = await startEtcd({ dataDir: server('db/etcd') });
-    const [early, late] = await Promise.all([again.get('early'), again.get('late')]);
+    const [early, late] = [await again.get('early'), await again.get('late')];
     const ca = await readFile(server('tls/server-ca.crt'), 'utf8');
     return { early: early?.toString(), late: late?.toString(), ca };
   }
@@ -364,14 +346,13 @@ describe('Restoring snapshots', () => {
     'k3s server with --cluster-reset and --cluster-reset-restore-path restores a %s one',
     async (form) => {
       await stop();
-      const path = join(folder(), form === 'plain' ? plain : zip);
       const { stdout } = await agreed(
         `k3s server \\
           --cluster-reset \\
           --cluster-reset-restore-path=<PATH-TO-SNAPSHOT>`,
-        { '<PATH-TO-SNAPSHOT>': path },
+        { '<PATH-TO-SNAPSHOT>': join(folder(), form === 'plain' ? plain : zip) },
       );
-      expect(stdout).toContain(RESET);
+      expect(stdout).toContain(reset);
       expect(stdout).toContain('systemctl start k3s');
       expect((await readdir(server('db'))).filter((name) => /^etcd-old-\d{10}$/.test(name))).not.toEqual([]);
       expect(await start()).toEqual(then);
@@ -392,14 +373,14 @@ describe('Restoring snapshots', () => {
         --etcd-s3-secret-key=<S3-SECRET-KEY>`,
       { '<SNAPSHOT-NAME>': plain },
     );
-    expect(stdout).toContain(RESET);
+    expect(stdout).toContain(reset);
     expect(await files()).toContain(plain);
     expect(await start()).toEqual(then);
   });
 
   it('--cluster-reset without a snapshot makes one member, and keeps the data', async () => {
     await stop();
-    expect((await agreed('k3s server --cluster-reset')).stdout).toContain(RESET);
+    expect((await agreed('k3s server --cluster-reset')).stdout).toContain(reset);
     expect(await start()).toEqual({ ...then, late: 'gone' });
   });
 
@@ -412,8 +393,8 @@ describe('Restoring snapshots', () => {
 
   it('the settings of S3 cannot come from a Secret, and have to be flags', async () => {
     const flags = '--etcd-s3 --etcd-s3-config-secret=k3s-etcd-snapshot-s3-config';
-    const words = `etcd-snapshot server --cluster-reset --cluster-reset-restore-path=${plain} ${flags}`;
-    const { code, stderr } = await sh(words);
+    const words = `server --cluster-reset --cluster-reset-restore-path=${plain} ${flags}`;
+    const { code, stderr } = await sh(`etcd-snapshot ${words}`);
     expect(code).toBe(2);
     expect(stderr).toMatch(/API server .* is not there.*\n.*as flags/);
   });
