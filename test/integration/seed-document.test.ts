@@ -12,7 +12,7 @@ import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep } from '../support/processes.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
-import { makeSeedNode } from '../support/seed-node.ts';
+import { makeSeedNode, savedNames } from '../support/seed-node.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
@@ -83,8 +83,6 @@ const kubectl = async (args: string): Promise<string> => {
   expect(code, stderr).toBe(0);
   return stdout;
 };
-const savedNames = ({ stderr }: CommandResult): string[] =>
-  [...stderr.matchAll(/Snapshot (\S+) saved\./g)].map(([, name = '']) => name);
 /** Snapshots that are there already, older than any that is made here. */
 const older = (count: number, base = 'on-demand') =>
   Array.from({ length: count }, (_, at) => `${base}-${NODE}-${1_700_000_000 + at}`);
@@ -393,8 +391,9 @@ describe('Restoring snapshots', () => {
 
   it('the settings of S3 cannot come from a Secret, and have to be flags', async () => {
     const flags = '--etcd-s3 --etcd-s3-config-secret=k3s-etcd-snapshot-s3-config';
-    const words = `server --cluster-reset --cluster-reset-restore-path=${plain} ${flags}`;
-    const { code, stderr } = await sh(`etcd-snapshot ${words}`);
+    const { code, stderr } = await sh(
+      `etcd-snapshot server --cluster-reset --cluster-reset-restore-path=x ${flags}`,
+    );
     expect(code).toBe(2);
     expect(stderr).toMatch(/API server .* is not there.*\n.*as flags/);
   });

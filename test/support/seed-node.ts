@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { EtcdSettings } from '../../src/config/types.ts';
 import { toolPath } from '../tools/toolbox.ts';
+import type { CommandResult } from './command.ts';
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
@@ -28,4 +29,9 @@ export async function makeSeedNode(home: string, nodeName: string, etcd: EtcdSet
     mode: 0o755,
   });
   for (const tool of ['etcd', 'etcdutl'] as const) await symlink(await toolPath(tool), join(home, tool));
+}
+
+/** Names of the snapshots that a command says it has saved; one that went to two places is there twice. */
+export function savedNames({ stderr }: CommandResult): string[] {
+  return [...stderr.matchAll(/Snapshot (\S+) saved\./g)].map(([, name = '']) => name);
 }
