@@ -191,14 +191,15 @@ function stopCommand(order: RestoreOrder): string {
   return `stop it: systemctl stop ${serviceOf(order)}`;
 }
 
-async function whatFolderForbids({ dataDir }: RestoreOrder): Promise<Obstacle[]> {
+async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<Obstacle[]> {
   const cure = 'run as root, and see that the file system is mounted writable';
   const stats = (await exists(dataDir)) ? await stat(dataDir) : undefined;
   if (stats !== undefined && !stats.isDirectory()) {
     return [{ what: `${dataDir} is a file`, cure: 'name the data folder of etcd with --data-dir' }];
   }
   const folder = await existingFolder((await isMounted(dataDir)) ? dataDir : dirname(dataDir));
-  if (folder !== dirname(dataDir) && folder !== dataDir) {
+  // Who follows the page of K3s has removed `server/db`; without `server` it is no server's folder at all.
+  if (![dirname(dataDir), dataDir, serverDir].includes(folder)) {
     return [{ what: `${dirname(dataDir)} does not exist`, cure: 'make it, or correct --data-dir' }];
   }
   const writable = await access(folder, constants.W_OK).then(

@@ -102,6 +102,16 @@ describe('etcd-snapshot restore of K3s', () => {
     expect(await readdir(join(s.root, 'db'))).toEqual(['etcd', 'snapshots']);
   });
 
+  it('makes server/db anew where it was removed, as the page of K3s advises for the other servers', async () => {
+    await using s = await server();
+    await rm(join(s.root, 'db'), { recursive: true });
+    const result = await s.run(['--yes', snapshot]);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(await s.read('db/etcd/name')).toMatch(/^server-1-/);
+    const wrong = await s.run(['--yes', snapshot, '--data-dir=/nonexistent']);
+    expect(wrong.stderr).toMatch(/\/nonexistent\/server\/db does not exist/);
+  });
+
   it('refuses to begin without a token', async () => {
     await using s = await server();
     await rm(join(s.root, 'token'));

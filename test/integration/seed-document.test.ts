@@ -307,7 +307,7 @@ describe('Restoring snapshots', () => {
   beforeAll(async () => {
     const ServerCA = Buffer.from('CA of then').toString('base64');
     await etcd.put([k3sBootstrap({ ServerCA }, 'secret'), ['early', 'here']]);
-    await rm(folder(), { recursive: true });
+    await rm(folder(), { recursive: true, force: true });
     const s3 = '--s3 --s3-bucket=etcd --s3-access-key=<S3-ACCESS-KEY> --s3-secret-key=<S3-SECRET-KEY>';
     [plain = ''] = savedNames(await k3s(`k3s etcd-snapshot save --name=to-restore ${s3}`));
     [zip = ''] = savedNames(await k3s('k3s etcd-snapshot save --name=packed --snapshot-compress'));
