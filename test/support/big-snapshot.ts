@@ -32,5 +32,8 @@ export async function bigSnapshot(small: string, target: string, bytes: number):
 }
 
 function fnv1a(bytes: Uint8Array): bigint {
-  return bytes.reduce((sum, byte) => BigInt.asUintN(64, (sum ^ BigInt(byte)) * 0x100000001b3n), 0xcbf29ce484222325n);
+  return bytes.reduce(
+    (sum, byte) => BigInt.asUintN(64, (sum ^ BigInt(byte)) * 0x100000001b3n),
+    0xcbf29ce484222325n,
+  );
 }
