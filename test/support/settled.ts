@@ -5,7 +5,7 @@ import { relative } from 'node:path';
 export async function settledBy(root: string, work: () => Promise<unknown>): Promise<string[]> {
   const settled: string[] = [];
   await using opened = await open(root, 'r');
-  const handles: { sync(this: { readonly fd: number }): Promise<void> } = Object.getPrototypeOf(opened);
+  const handles: { sync: (this: { readonly fd: number }) => Promise<void> } = Object.getPrototypeOf(opened);
   const { sync } = handles;
   handles.sync = async function settle() {
     settled.push(relative(root, await readlink(`/proc/self/fd/${this.fd}`)));
