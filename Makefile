@@ -45,6 +45,7 @@ bench: build ## Measure saving, restoring and S3 against etcdctl, etcdutl, Go's 
 	@$(NODE) bench/s3.ts
 	@$(NODE) bench/operator.ts
 	@$(NODE) bench/restore.ts
+	@$(NODE) bench/large.ts
 
 clean: ## Remove what was built here; the cache of tools stays
 	rm -rf dist test-results .test-programs-* node_modules

@@ -14,9 +14,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     interrupt.abort(new SnapshotError('aborted', 'Interrupted', { why: `received ${signal}` }));
   });
 }
-// `ls | head` closes our output early, which is no failure of ours.
+let unread = false;
 process.stdout.on('error', (error) => {
-  if (systemCode(error) === 'EPIPE') process.exit(0);
+  // `ls | head` closes our output early, which is no failure; nor may it cut off `restore | head` in the middle of its work, and
+  // look like success. So whatever is being done is done, and its exit code tells of it.
+  unread ||= systemCode(error) === 'EPIPE';
+  if (unread) return;
   const hint = 'Check what the output is redirected to.';
   const failure = new SnapshotError('io', 'The output cannot be written', { cause: error, hint });
   process.stderr.write(`${describeError(failure, false)}\n`);

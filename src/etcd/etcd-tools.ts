@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { abortError, asError, SnapshotError, systemCode } from '../errors.ts';
 import type { EtcdTools, RestoreWanted } from '../restore/ports.ts';
+import { answersAsMember } from './peer-probe.ts';
 import { guardOf } from './process-guard.ts';
 import { startTemporaryEtcd } from './temporary-etcd.ts';
 import { bareEnvironment } from './tool-environment.ts';
@@ -27,6 +28,12 @@ export function createEtcdTools(options: EtcdToolsOptions): EtcdTools {
       const said = await runTool(await find('etcdutl'), ['version'], 'etcdutl does not start', signal);
       return /version: (\S+)/i.exec(said)?.[1] ?? 'unknown';
     },
+    async canBump(signal) {
+      // Which releases can is a list with exceptions; they say it themselves.
+      const words = ['snapshot', 'restore', '--help'];
+      const said = await runTool(await find('etcdutl'), words, 'etcdutl does not start', signal);
+      return said.includes('--bump-revision') && said.includes('--mark-compacted');
+    },
     async restore(wanted, signal) {
       const doing = `${wanted.snapshot} cannot be restored`;
       await runTool(await find('etcdutl'), restoreArguments(wanted), doing, signal);
@@ -46,11 +53,12 @@ export function createEtcdTools(options: EtcdToolsOptions): EtcdTools {
       );
       await etcd.stop();
     },
+    isMember: answersAsMember,
   };
 }
 
 function restoreArguments(wanted: RestoreWanted): string[] {
-  const { snapshot, dataDir, member, peerUrl, bumpRevision } = wanted;
+  const { snapshot, dataDir, member, peerUrl, clusterToken, bumpRevision } = wanted;
   return [
     'snapshot',
     'restore',
@@ -59,6 +67,7 @@ function restoreArguments(wanted: RestoreWanted): string[] {
     `--name=${member}`,
     `--initial-cluster=${member}=${peerUrl}`,
     `--initial-advertise-peer-urls=${peerUrl}`,
+    ...(clusterToken === undefined ? [] : [`--initial-cluster-token=${clusterToken}`]),
     ...(bumpRevision === 0 ? [] : [`--bump-revision=${bumpRevision}`, '--mark-compacted']),
   ];
 }

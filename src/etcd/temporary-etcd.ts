@@ -14,6 +14,8 @@ const LOOK_EVERY_MS = 20;
 /** Opening a large database takes its time; what has ended is noticed at once. */
 const START_TIMEOUT_MS = 600_000;
 const ANSWER_TIMEOUT_MS = 600_000;
+/** Writing out what it holds in memory; far more than it takes. */
+const STOP_TIMEOUT_MS = 120_000;
 
 /** @throws SnapshotError with the end of etcd's log when it does not come to answer */
 export async function startTemporaryEtcd(
@@ -21,6 +23,7 @@ export async function startTemporaryEtcd(
   wanted: StartWanted,
   more: readonly string[],
   signal: AbortSignal,
+  limits = { startMs: START_TIMEOUT_MS, stopMs: STOP_TIMEOUT_MS },
 ): Promise<TemporaryEtcd> {
   const log = join(wanted.runDir, 'etcd.log');
   const socketPath = join(wanted.runDir, 'client.sock');
@@ -43,12 +46,16 @@ export async function startTemporaryEtcd(
   };
   try {
     const ask = (path: string, body: object, inner: AbortSignal) => post(socketPath, path, body, inner);
-    const version = await firstAnswer(child, failures, ask, signal);
-    const stop = async () => {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      await ended;
-    };
+    const version = await firstAnswer(child, failures, ask, limits.startMs, signal);
+    const stop = async () =>
+      stopped(child, limits.stopMs, signal).catch(async (error: unknown) => {
+        if (signal.aborted) throw abortError(signal);
+        throw new SnapshotError('io', `The temporary etcd on ${wanted.dataDir} did not end in order`, {
+          why: `${asError(error).message}; the end of its log: ${await endOfLog(log)}`,
+          hint: 'Check the disk and its free space, and run the same command again.',
+          cause: error,
+        });
+      });
     return { ...requests(ask), version, stop, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
@@ -81,21 +88,41 @@ function flagsOf(wanted: StartWanted, socketPath: string): string[] {
 
 type Ask = (path: string, body: object, signal: AbortSignal) => Promise<Record<string, unknown>>;
 
+/** Only one that ended because it was asked to has written everything. @throws Error when it did not */
+async function stopped(child: ChildProcess, limitMs: number, signal: AbortSignal): Promise<void> {
+  const over = () => child.exitCode !== null || child.signalCode !== null;
+  if (over()) throw new Error(`it had ended by itself, with ${child.exitCode ?? child.signalCode}`);
+  const deadline = AbortSignal.timeout(limitMs);
+  const ended = once(child, 'exit', { signal: AbortSignal.any([signal, deadline]) });
+  child.kill('SIGTERM');
+  try {
+    await ended;
+  } catch (error) {
+    if (deadline.aborted) throw new Error(`it did not end in ${limitMs / 1000} s`, { cause: error });
+    throw error;
+  }
+  if (child.exitCode !== 0 && child.signalCode !== 'SIGTERM') {
+    throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`);
+  }
+}
+
 async function firstAnswer(
   child: ChildProcess,
   failures: readonly Error[],
   ask: Ask,
+  limitMs: number,
   signal: AbortSignal,
 ): Promise<string> {
-  const deadline = AbortSignal.timeout(START_TIMEOUT_MS);
+  const deadline = AbortSignal.timeout(limitMs);
+  const either = AbortSignal.any([signal, deadline]);
   for (;;) {
     if (failures[0] !== undefined) throw failures[0];
     if (child.exitCode !== null || child.signalCode !== null) {
       throw new Error(`it ended with ${child.exitCode ?? child.signalCode}`);
     }
-    if (deadline.aborted) throw new Error(`it did not answer in ${START_TIMEOUT_MS / 1000} s`);
+    if (deadline.aborted) throw new Error(`it did not answer in ${limitMs / 1000} s`);
     try {
-      const { leader, version } = await ask('/v3/maintenance/status', {}, signal);
+      const { leader, version } = await ask('/v3/maintenance/status', {}, either);
       if (leader !== undefined) return typeof version === 'string' ? version : 'unknown';
     } catch (error) {
       if (signal.aborted) throw abortError(signal);

@@ -1,17 +1,17 @@
 import { cp, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { SnapshotError } from '../errors.ts';
-import { syncFolder, writeAtomically } from '../stores/atomic-write.ts';
+import { syncFolder } from '../stores/atomic-write.ts';
 import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
-import { exists, moveTo, settleTree } from './files.ts';
+import { copyTree, exists, moveTo, settleTree, writeSmall } from './files.ts';
 import type { Journal, Step } from './journal.ts';
 import { startPods, stopPods } from './manifests.ts';
 import type { Obstacle } from './order.ts';
 import type { EtcdTools } from './ports.ts';
 import { findSnapshotFile } from './snapshot-file.ts';
-import { unpackedPath, unpackInto } from './unpack.ts';
+import { isUnpacked, unpackedPath, unpackInto } from './unpack.ts';
 
 /** What the steps use besides the journal. */
 export interface Workshop {
@@ -36,9 +36,22 @@ export const applySteps: Readonly<Record<Step, Apply>> = {
   start: startPods,
   finish: async ({ places }) => {
     await rm(places.workDir, { recursive: true, force: true });
+    for (const left of await leftWork(places)) await rm(left, { recursive: true });
     await syncFolder(dirname(places.workDir));
   },
 };
+
+/** Work folders of looks that were cut off before there was a journal: they hold what we put there, and nothing else. */
+async function leftWork({ workDir }: Journal['places']): Promise<string[]> {
+  const left: string[] = [];
+  const stem = basename(workDir).replace(/\d+$/, '');
+  for (const name of await readdir(dirname(workDir))) {
+    if (!name.startsWith(stem) || !/^\d+$/.test(name.slice(stem.length))) continue;
+    const inside = await readdir(join(dirname(workDir), name));
+    if (inside.every((one) => isUnpacked(one))) left.push(join(dirname(workDir), name));
+  }
+  return left;
+}
 
 const newData = ({ places }: Journal) => join(places.workDir, 'data');
 /** Marks in the work folder that the data in it were proven and may be put in place. */
@@ -68,9 +81,9 @@ async function extract(journal: Journal, { tools }: Workshop, signal: AbortSigna
     await forgetPeers(journal, tools, signal);
     return;
   }
-  const { member, peerUrl, bumpRevision } = journal;
+  const { member, peerUrl, clusterToken, bumpRevision } = journal;
   const snapshot = compressed ? unpackedPath(journal.places.workDir, sha256) : path;
-  await tools.restore({ snapshot, dataDir, member, peerUrl, bumpRevision }, signal);
+  await tools.restore({ snapshot, dataDir, member, peerUrl, clusterToken, bumpRevision }, signal);
 }
 
 /** In a copy: the data that are there stay as they are. */
@@ -81,7 +94,8 @@ async function forgetPeers(journal: Journal, tools: EtcdTools, signal: AbortSign
   for (const name of ['member', 'name']) {
     const from = join(places.dataDir, name);
     if (!(await exists(from))) continue;
-    await cp(from, join(dataDir, name), { recursive: true, preserveTimestamps: true });
+    // A log that is a link has to be copied too: etcd would write into the one of the data that stay.
+    await cp(from, join(dataDir, name), { recursive: true, preserveTimestamps: true, dereference: true });
   }
   // The path of a socket has to be short.
   const runDir = await mkdtemp(join(tmpdir(), 'etcd-snapshot-'));
@@ -110,7 +124,7 @@ async function prove(journal: Journal, _workshop: Workshop, signal: AbortSignal)
   if (places.serverDir !== undefined && journal.purpose === 'restore')
     await writeFile(join(dataDir, 'name'), member, { mode: 0o600 });
   await settleTree(dataDir, owner);
-  await writeAtomically(provenMark(journal), 'restore', '');
+  await writeSmall(provenMark(journal), '');
 }
 
 function differencesOf(journal: Journal, made: DatabaseFacts): string[] {
@@ -143,13 +157,13 @@ async function setAside(journal: Journal): Promise<void> {
   await mkdir(oldDir, { recursive: true, mode: 0o700 });
   // Once the new data are being put in place, nothing is left that could be old.
   if (journal.purpose !== 'rejoin' && !(await exists(newData(journal)))) return;
-  for (const name of await oldNames(journal)) await moveTo(join(dataDir, name), join(oldDir, name));
+  for (const name of await namesOfData(journal)) await moveTo(join(dataDir, name), join(oldDir, name));
   await syncFolder(dirname(workDir));
 }
 
 /** What lies in a mounted data folder and is neither ours nor an earlier restore's. */
-async function oldNames({ places }: Journal): Promise<string[]> {
-  const kept = /^(?:etcd-(?:old|restore|undone)-\d+|lost\+found|\.etcd-restore\.json.*)$/;
+export async function namesOfData({ places }: Journal): Promise<string[]> {
+  const kept = /^(?:etcd-(?:old|restore|undone)-\d+|lost\+found|\.?\.etcd-restore\.json.*)$/;
   return (await readdir(places.dataDir)).filter((name) => !kept.test(name));
 }
 
@@ -194,15 +208,15 @@ async function writeCertificates(journal: Journal, workshop: Workshop, signal: A
     // A copy that was cut off must not pass for one that is whole.
     const unfinished = `${to}.unfinished`;
     await rm(unfinished, { recursive: true, force: true });
-    await cp(from, unfinished, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    await copyTree(from, unfinished);
     await moveTo(unfinished, to);
   }
   for (const { path, content, mtime } of files) {
     const target = join(serverDir, path);
-    await writeAtomically(target, 'restore', content);
+    await writeSmall(target, content);
     if (mtime !== undefined) await utimes(target, mtime, mtime);
   }
-  await writeAtomically(resetFlag(serverDir), 'restore', '');
+  await writeSmall(resetFlag(serverDir), '');
 }
 
 function another(path: string): SnapshotError {

@@ -32,7 +32,7 @@ export function commandsText(order: RestoreOrder, found: Preflight, journal: Jou
 }
 
 function extraction(journal: Journal, found: Preflight): string[] {
-  const { snapshot, member, peerUrl, bumpRevision, places } = journal;
+  const { snapshot, member, peerUrl, clusterToken, bumpRevision, places } = journal;
   const made = join(places.workDir, 'data');
   if (journal.purpose === 'reset') {
     return [
@@ -48,7 +48,7 @@ function extraction(journal: Journal, found: Preflight): string[] {
   return [
     `mkdir -p ${quoted(places.workDir)}`,
     ...(unzip ? [`unzip -p ${quoted(path)} > ${quoted(unpacked)}`] : []),
-    `etcdutl snapshot restore ${quoted(unzip ? unpacked : path)} --data-dir=${quoted(made)} --name=${quoted(member)} --initial-cluster=${quoted(`${member}=${peerUrl}`)} --initial-advertise-peer-urls=${quoted(peerUrl)}${bump}`,
+    `etcdutl snapshot restore ${quoted(unzip ? unpacked : path)} --data-dir=${quoted(made)} --name=${quoted(member)} --initial-cluster=${quoted(`${member}=${peerUrl}`)} --initial-advertise-peer-urls=${quoted(peerUrl)} --initial-cluster-token=${quoted(clusterToken)}${bump}`,
   ];
 }
 

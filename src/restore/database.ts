@@ -28,6 +28,8 @@ export interface DatabaseFacts {
   readonly storageVersion: string | undefined;
   /** UID of the namespace kube-system, which names a Kubernetes cluster. */
   readonly clusterId: string | undefined;
+  /** Alarms that are raised: `NOSPACE`, `CORRUPT`. */
+  readonly alarms: readonly string[];
   /** Bootstrap data of K3s and RKE2: text by the token hash that ends their key. */
   readonly bootstrap: ReadonlyMap<string, string>;
 }
@@ -46,6 +48,7 @@ export async function readDatabase(path: string, signal: AbortSignal): Promise<D
       revision,
       records,
       members: readMembers(bolt),
+      alarms: readAlarms(bolt),
       clusterVersion: textOf(bolt, 'cluster', 'clusterVersion'),
       storageVersion: textOf(bolt, 'meta', 'storageVersion'),
       clusterId: UUID.exec(values.get(KUBE_SYSTEM)?.toString('latin1') ?? '')?.[0],
@@ -125,6 +128,14 @@ function readMembers(bolt: BoltFile): DatabaseMember[] {
   });
   // They lie there by their ids, which say nothing to people.
   return members.sort((one, other) => one.name.localeCompare(other.name, 'en', { numeric: true }));
+}
+
+/** Each key is a message of the id of a member (field 1) and the kind of the alarm (field 2, which is last). */
+function readAlarms(bolt: BoltFile): string[] {
+  const bucket = bolt.bucket('alarm');
+  if (bucket === undefined) return [];
+  const kinds = [...bolt.entries(bucket)].map(({ key }) => ['', 'NOSPACE', 'CORRUPT'][key.at(-1) ?? 0] ?? '');
+  return [...new Set(kinds.filter((kind) => kind !== ''))].sort();
 }
 
 function textOf(bolt: BoltFile, bucketName: string, key: string): string | undefined {

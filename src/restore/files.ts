@@ -1,7 +1,19 @@
-import { chown, lstat, open, readdir, readlink, realpath, rename, stat } from 'node:fs/promises';
+import {
+  chown,
+  cp,
+  lchown,
+  lstat,
+  open,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { systemCode } from '../errors.ts';
-import { syncFolder } from '../stores/atomic-write.ts';
+import { isTemporaryOf, syncFolder, writeAtomically } from '../stores/atomic-write.ts';
 
 /** Whether anything has that name; a link counts, whatever it leads to. */
 export async function exists(path: string): Promise<boolean> {
@@ -61,6 +73,48 @@ export async function settleTree(
     await file.sync();
   }
   await syncFolder(folder);
+}
+
+/** Marks temporary files as made by a restore. */
+const OWNER = 'restore';
+
+/** As `writeAtomically`; what earlier tries have left of that file goes. @throws system errors */
+export async function writeSmall(path: string, data: string | Uint8Array): Promise<void> {
+  await removeUnfinished(path);
+  await writeAtomically(path, OWNER, data);
+}
+
+/** Removes what a write of that file has left which was cut off. @throws system errors */
+export async function removeUnfinished(path: string): Promise<void> {
+  if (!(await exists(dirname(path)))) return;
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(`.${basename(path)}.`) || !isTemporaryOf(OWNER, name)) continue;
+    await rm(join(dirname(path), name), { force: true });
+  }
+}
+
+/**
+ * Copies a folder as it is: modes, owners, times, and links as links. All of it is durable then.
+ * @throws system errors; what was copied until then stays
+ */
+export async function copyTree(from: string, to: string): Promise<void> {
+  await cp(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  await keepOwners(from, to);
+}
+
+async function keepOwners(from: string, to: string): Promise<void> {
+  const { uid, gid, mode, atime, mtime } = await lstat(from);
+  await lchown(to, uid, gid);
+  const stats = await lstat(to);
+  if (stats.isDirectory()) {
+    for (const name of await readdir(to)) await keepOwners(join(from, name), join(to, name));
+  }
+  if (!stats.isFile() && !stats.isDirectory()) return;
+  await using entry = await open(to, 'r');
+  // Another owner takes away bits of the mode, and what was copied into a folder its time.
+  await entry.chmod(mode & 0o7777);
+  await entry.utimes(atime, mtime);
+  await entry.sync();
 }
 
 function absent(error: unknown): undefined {

@@ -1,7 +1,7 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { asError, SnapshotError, systemCode } from '../errors.ts';
-import { syncFolder, writeAtomically } from '../stores/atomic-write.ts';
+import { syncFolder } from '../stores/atomic-write.ts';
+import { removeUnfinished, writeSmall } from './files.ts';
 
 /** The steps in their order. Each may be begun again after it was cut off anywhere. */
 export const steps = [
@@ -40,7 +40,8 @@ export interface Places {
  * Why the data folder is made anew: out of a snapshot, out of the data that are there but without the other members, or not
  * at all: then it is only put aside, so that the member joins others.
  */
-export type Purpose = 'restore' | 'reset' | 'rejoin';
+export const purposes = ['restore', 'reset', 'rejoin'] as const;
+export type Purpose = (typeof purposes)[number];
 
 /** What a restore does and how far it is, in a small file beside the data. */
 export interface Journal {
@@ -62,50 +63,32 @@ export interface Journal {
     | undefined;
   readonly member: string;
   readonly peerUrl: string;
+  /** Of this restore alone: with etcd's default the cluster would have the id of every other that its members were restored to. */
+  readonly clusterToken: string;
+  /** How many revisions are skipped, and how many the user wanted skipped at least. */
   readonly bumpRevision: number;
+  readonly bumpWanted: number;
   /** Whom the data belong to. */
   readonly owner: { readonly uid: number; readonly gid: number };
   /** Whether there was a data folder to put aside. */
   readonly hadData: boolean;
   /** The step that was begun last; undefined: everything is done. */
   readonly step: Step | undefined;
+  /** What puts the old data back, once that has begun; moves before `begun` are made, and that one may be. */
+  readonly rollback?: { readonly moves: readonly Move[]; readonly begun: number };
 }
 
-/** @throws SnapshotError `corrupt` when it cannot be read as a journal, and `io` */
-export async function readJournal(path: string): Promise<Journal | undefined> {
-  try {
-    const journal: unknown = JSON.parse(await readFile(path, 'utf8'));
-    if (isJournal(journal)) return journal;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw notReadable(path, error);
-  }
-  throw notReadable(path, undefined);
+export interface Move {
+  readonly from: string;
+  readonly to: string;
 }
 
 export async function writeJournal(path: string, journal: Journal): Promise<void> {
-  await writeAtomically(path, 'restore', `${JSON.stringify(journal, undefined, 2)}\n`);
+  await writeSmall(path, `${JSON.stringify(journal, undefined, 2)}\n`);
 }
 
 export async function removeJournal(path: string): Promise<void> {
+  await removeUnfinished(path);
   await rm(path, { force: true });
   await syncFolder(dirname(path));
-}
-
-function isJournal(value: unknown): value is Journal {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'version' in value &&
-    value.version === 1 &&
-    'places' in value
-  );
-}
-
-function notReadable(path: string, cause: unknown): SnapshotError {
-  return new SnapshotError('corrupt', `The journal ${path} of a restore cannot be read`, {
-    why: cause === undefined ? 'it is of another version of this program' : asError(cause).message,
-    hint: 'Look at the folders beside it (…-old-…, …-restore-…); when the data are where they belong, remove the journal.',
-    cause,
-  });
 }

@@ -2,6 +2,8 @@
 export interface EtcdTools {
   /** Of etcdutl. @throws SnapshotError `not-found` naming the program and the cure */
   version(signal: AbortSignal): Promise<string>;
+  /** Whether etcdutl can raise revisions, which the first releases of 3.5 cannot. @throws as `version` */
+  canBump(signal: AbortSignal): Promise<boolean>;
   /**
    * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked.
    * `dataDir` must not exist, or be empty. @throws SnapshotError `corrupt` | `disk-full` | `io` | `aborted`
@@ -19,6 +21,8 @@ export interface EtcdTools {
    * all other members, and ends by itself.
    */
   forgetPeers(wanted: StartWanted, signal: AbortSignal): Promise<void>;
+  /** Whether a member of an etcd answers at that peer URL, whoever it is. What does not answer soon does not answer. */
+  isMember(peerUrl: string, signal: AbortSignal): Promise<boolean>;
 }
 
 export interface RestoreWanted {
@@ -26,6 +30,8 @@ export interface RestoreWanted {
   readonly dataDir: string;
   readonly member: string;
   readonly peerUrl: string;
+  /** Goes into the ids of cluster and member; undefined: etcd's default, for data that are thrown away. */
+  readonly clusterToken?: string;
   /** How many revisions are skipped; 0: none. All before are marked as compacted then, so that watchers list anew. */
   readonly bumpRevision: number;
 }

@@ -4,21 +4,25 @@ import { access, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { asError, isSnapshotError } from '../errors.ts';
+import { alarmNotes } from './alarms.ts';
 import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
+import { versionObstacles } from './etcdutl-check.ts';
 import { existingFolder, exists } from './files.ts';
 import type { Journal, Purpose } from './journal.ts';
 import { stopsByItself } from './manifests.ts';
+import { oldPeersThatAnswer } from './old-peers.ts';
 import { type Obstacle, serviceOf } from './order.ts';
 import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
+import { revisionsToAdd } from './revisions.ts';
 import { listens, usersOf } from './running.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
-import { isNewer, writtenBy } from './versions.ts';
+import { whereTheLogIs } from './wal.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -71,6 +75,11 @@ export async function preflight(
   };
   if (!(await stopsByItself(order))) obstacles.push(...(await whatRuns(order)));
   obstacles.push(...(await whatFolderForbids(order)));
+  await collect(async () => {
+    const log = await whereTheLogIs(order);
+    obstacles.push(...log.obstacles);
+    notes.push(...log.notes);
+  });
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
   const { resuming } = wanted;
@@ -81,10 +90,14 @@ export async function preflight(
   });
   await collect(async () => {
     if (resetting) obstacles.push(...resetObstacles(snapshot, await parts.tools.etcdVersion(signal)));
-    else if (restoring) versionObstacles(snapshot, await parts.tools.version(signal), obstacles, notes);
+    else if (restoring)
+      await versionObstacles(order, snapshot?.database, parts.tools, { obstacles, notes }, signal);
   });
   const old = await oldDatabase(order.dataDir, notes, signal);
-  if (snapshot !== undefined) obstacles.push(...clusterObstacle(order, snapshot.database, old));
+  if (snapshot !== undefined) {
+    obstacles.push(...clusterObstacle(order, snapshot.database, old));
+    notes.push(...alarmNotes(snapshot.database));
+  }
   if (restoring && order.serverUrl !== undefined) {
     obstacles.push({
       what: `this server is set to join ${order.serverUrl}`,
@@ -105,6 +118,11 @@ export async function preflight(
   }
   const restored = restoring && !resetting;
   const self = resuming ?? (restored ? memberOf(order, snapshot?.database, obstacles) : NOBODY);
+  if (restoring && snapshot !== undefined) {
+    const peers = await oldPeersThatAnswer(order, snapshot.database, self, parts.tools, signal);
+    obstacles.push(...peers.obstacles);
+    notes.push(...peers.notes);
+  }
   const journal: Journal | undefined =
     self === undefined || (restoring && snapshot === undefined)
       ? undefined
@@ -116,7 +134,9 @@ export async function preflight(
           snapshot: snapshot === undefined ? undefined : rememberedOf(snapshot),
           member: self.member,
           peerUrl: self.peerUrl,
-          bumpRevision: restored ? order.bumpRevision : 0,
+          clusterToken: `etcd-restore-${randomUUID()}`,
+          bumpRevision: restored ? revisionsToAdd(order, snapshot?.database, old, notes) : 0,
+          bumpWanted: restored ? order.bumpRevision : 0,
           owner: await ownerOf(order.dataDir),
           hadData: await exists(order.dataDir),
           step: undefined,
@@ -171,14 +191,15 @@ function stopCommand(order: RestoreOrder): string {
   return `stop it: systemctl stop ${serviceOf(order)}`;
 }
 
-async function whatFolderForbids({ dataDir }: RestoreOrder): Promise<Obstacle[]> {
+async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<Obstacle[]> {
   const cure = 'run as root, and see that the file system is mounted writable';
   const stats = (await exists(dataDir)) ? await stat(dataDir) : undefined;
   if (stats !== undefined && !stats.isDirectory()) {
     return [{ what: `${dataDir} is a file`, cure: 'name the data folder of etcd with --data-dir' }];
   }
   const folder = await existingFolder((await isMounted(dataDir)) ? dataDir : dirname(dataDir));
-  if (folder !== dirname(dataDir) && folder !== dataDir) {
+  // Who follows the page of K3s has removed `server/db`; without `server` it is no server's folder at all.
+  if (![dirname(dataDir), dataDir, serverDir].includes(folder)) {
     return [{ what: `${dirname(dataDir)} does not exist`, cure: 'make it, or correct --data-dir' }];
   }
   const writable = await access(folder, constants.W_OK).then(
@@ -186,24 +207,6 @@ async function whatFolderForbids({ dataDir }: RestoreOrder): Promise<Obstacle[]>
     () => false,
   );
   return writable ? [] : [{ what: `${folder} cannot be written to`, cure }];
-}
-
-function versionObstacles(
-  snapshot: SnapshotFacts | undefined,
-  etcdutl: string,
-  obstacles: Obstacle[],
-  notes: string[],
-): void {
-  if (snapshot === undefined) return;
-  const written = writtenBy(snapshot.database);
-  if (written === undefined) {
-    notes.push('the snapshot does not say which etcd wrote it: it is older than etcd 3.5');
-  } else if (isNewer(written, etcdutl)) {
-    obstacles.push({
-      what: `the snapshot is of etcd ${written}, and etcdutl is ${etcdutl}`,
-      cure: 'name a folder with etcdutl of that version or newer with --etcd-tools',
-    });
-  }
 }
 
 /** What lies in the data folder now, when it can be read. */

@@ -6,15 +6,18 @@ import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
 import { readDatabase } from './database.ts';
-import { realFolder } from './files.ts';
-import { type Journal, readJournal } from './journal.ts';
+import { exists, realFolder } from './files.ts';
+import type { Journal } from './journal.ts';
+import { readJournal } from './journal-check.ts';
 import { stopPods, stopsByItself, withManifest } from './manifests.ts';
 import type { Obstacle } from './order.ts';
 import { journalPath } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { type Preflight, preflight, whatRuns } from './preflight.ts';
-import { assertSameRestore, carryOut, type OnStep, rollBack } from './restore.ts';
-import { decryptedBy, metadataObstacle } from './token-check.ts';
+import { readOldData } from './reset.ts';
+import { assertSameRestore, carryOut, type OnStep } from './restore.ts';
+import { assertNotGoingBack, rollBack } from './rollback.ts';
+import { checkToken, decryptedBy, metadataObstacle } from './token-check.ts';
 import { checkList, nextText, planText, rollbackCommand } from './words.ts';
 
 /** Told what happens, and asked. */
@@ -54,12 +57,18 @@ export async function runRestore(
   const began = parts.now().getTime();
   const before = await readJournal(await journalPath(order.dataDir));
   if (order.purpose === 'rollback') return undo(order, before, dialogue, signal);
-  if (parts.fetch !== undefined && !(await fetched({ ...parts, order }, parts.fetch, dialogue, signal)))
+  assertNotGoingBack(before);
+  const isHere = before?.step !== undefined && (await hasSnapshot(before, parts.snapshot));
+  if (
+    parts.fetch !== undefined &&
+    !isHere &&
+    !(await fetched({ ...parts, order }, parts.fetch, dialogue, signal))
+  )
     return undefined;
   const resuming = before?.step === undefined ? undefined : before;
   const found =
     resuming?.purpose === 'reset' && order.purpose === 'reset'
-      ? await goingOn(order, resuming)
+      ? await goingOn(order, resuming, signal)
       : await preflight(
           order,
           { purpose: order.purpose, snapshot: parts.snapshot, resuming },
@@ -123,6 +132,11 @@ async function fetched(
   return false;
 }
 
+/** Whether what a restore began with is still where it was downloaded to. It is proven again in any case. */
+async function hasSnapshot({ snapshot }: Journal, path: string | undefined): Promise<boolean> {
+  return snapshot !== undefined && snapshot.path === path && (await exists(snapshot.path));
+}
+
 /** Addresses of the one member that there is now. */
 async function remaining({ places, purpose }: Journal, signal: AbortSignal): Promise<readonly string[]> {
   if (purpose !== 'reset') return [];
@@ -131,11 +145,13 @@ async function remaining({ places, purpose }: Journal, signal: AbortSignal): Pro
 }
 
 /** What a reset worked on may have been moved already; that it was sound was seen when it began. */
-async function goingOn(order: RestoreOrder, journal: Journal): Promise<Preflight> {
+async function goingOn(order: RestoreOrder, journal: Journal, signal: AbortSignal): Promise<Preflight> {
   const { workDir } = journal.places;
-  const obstacles = await whatRuns(order);
+  const snapshot = await readOldData(journal, signal);
+  const token = await checkToken(order, snapshot.database);
+  const obstacles = [...(await whatRuns(order)), ...token.obstacles];
   const space = { needed: 0, free: 0 };
-  return { obstacles, notes: [], snapshot: undefined, journal, workDir, files: [], space };
+  return { obstacles, notes: token.notes, snapshot, journal, workDir, files: token.files, space };
 }
 
 function workshopOf({ order, tools }: RestoreParts): Workshop {

@@ -53,7 +53,7 @@ function stepText(step: Step, journal: Journal, found: Preflight): string | unde
     case 'extract': {
       if (journal.purpose === 'reset') return `let etcd forget the other members in a copy, ${workDir}`;
       const bump = journal.bumpRevision === 0 ? '' : `, with ${journal.bumpRevision} added to its revision`;
-      return `extract it to ${workDir}, for one member alone${bump}; the checksum is verified`;
+      return `extract it to ${workDir}, for one member alone${bump}, as cluster ${journal.clusterToken}; the checksum is verified`;
     }
     case 'prove':
       return journal.purpose === 'reset'

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { abortError, SnapshotError, systemCode } from '../errors.ts';
 import type { ByteRange } from '../snapshot/ports.ts';
 import { diskCalls } from './atomic-write.ts';
-import { diskFull, freeBytes, lacks } from './disk-errors.ts';
+import { diskError, diskFull, freeBytes, lacks } from './disk-errors.ts';
 import { FileSums } from './file-sums.ts';
 import { SteadySync } from './steady-sync.ts';
 
@@ -73,11 +73,16 @@ export class PartialFile implements AsyncDisposable {
     return this.#plan.ranges.filter(({ start }) => !this.#known.has(start));
   }
 
-  /** @throws system errors */
+  /** @throws SnapshotError of this disk, so that it does not pass for one of the server that the bytes come from */
   async write(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, position + done);
-      done += bytesWritten;
+    const { path, size } = this.#plan;
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, position + done);
+        done += bytesWritten;
+      }
+    } catch (error) {
+      throw await diskError(error, { what: `Cannot write ${path}`, path: dirname(path), needed: size });
     }
     this.#sync.wrote(bytes.length);
   }

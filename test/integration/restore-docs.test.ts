@@ -1,9 +1,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { usersOf } from '../../src/restore/running.ts';
 import { etcdFlags, runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
+import { sleep } from '../support/processes.ts';
 import { type RancherServer, rancherServer } from '../support/rancher-server.ts';
 
 const PASSWORD = 'the-password-of-the-servers';
@@ -46,6 +48,9 @@ beforeAll(async () => {
   const names = await readdir(join(server.root, 'db/snapshots'));
   name = names.find((one) => !one.endsWith('.zip')) ?? '';
   zip = names.find((one) => one.endsWith('.zip')) ?? '';
+  // A restore is refused while other members still answer.
+  for (const member of etcd.members) member.kill('SIGKILL');
+  for (const { dataDir } of etcd.members) while ((await usersOf(dataDir)).length > 0) await sleep(20);
 });
 afterAll(async () => {
   for (const part of [etcd, server]) await part?.[Symbol.asyncDispose]();
@@ -82,6 +87,7 @@ function named(text: string): string {
 function alike(text: string): string {
   return text
     .replaceAll(/\b[0-9a-f]{64}\b/g, '<SHA-256>')
+    .replaceAll(/etcd-restore-[0-9a-f]{8}(?:-[0-9a-f]+){4}/g, '<token>')
     .replaceAll(/(server-\d)-[0-9a-f]{8}\b/g, '$1-<id>')
     .replaceAll(/\b\d+\.\d s\b/g, '<seconds>')
     .replaceAll(/INFO\[\d+\]/g, 'INFO[]')

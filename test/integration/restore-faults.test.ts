@@ -1,16 +1,13 @@
-import { chmod, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseFlags } from '../../src/config/flags.ts';
-import { resolveConfig } from '../../src/config/resolve.ts';
-import { isSnapshotError, systemCode } from '../../src/errors.ts';
-import { createEtcdTools } from '../../src/etcd/etcd-tools.ts';
-import { type Step, steps } from '../../src/restore/journal.ts';
-import { runRestore } from '../../src/restore/run-restore.ts';
+import { isSnapshotError } from '../../src/errors.ts';
+import { steps } from '../../src/restore/journal.ts';
 import { runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import { restoreHere } from '../support/restore-here.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
-import { smallDisk } from '../support/small-disk.ts';
+import { fillUp, smallDisk } from '../support/small-disk.ts';
 import { snapshotOf, toolsFlag } from '../support/snapshot-of.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
@@ -28,39 +25,13 @@ afterAll(async () => {
   for (const part of [etcd, saved]) await part?.[Symbol.asyncDispose]();
 });
 
-/** The command in this process, so that something may happen when a step begins. */
-async function restoreHere(dataDir: string, onStep: (step: Step) => Promise<void>, now = new Date()) {
-  const argv = ['restore', '--distribution=custom', `--data-dir=${dataDir}`, '--yes', zip];
-  const around = { env: {}, hostname: 'node-1', cwd: '/', exists: () => false };
-  const { restore: order } = resolveConfig('restore', parseFlags(argv), around);
-  if (order === undefined) throw new Error('not a restore');
-  const parts = {
-    order,
-    snapshot: zip,
-    fetch: undefined,
-    tools: createEtcdTools({ folder: tools.replace('--etcd-tools=', ''), path: '', elsewhere: [] }),
-    now: () => now,
-  };
-  const dialogue = { onPlan: () => undefined, confirm: async () => true, onStep };
-  return runRestore(parts, dialogue, new AbortController().signal);
-}
+/** A restore of the zip, agreed to. */
+const restore = (dataDir: string, around: Parameters<typeof restoreHere>[1] = {}) =>
+  restoreHere(['--distribution=custom', `--data-dir=${dataDir}`, tools, zip], around);
 
 async function early(dataDir: string): Promise<string> {
   await using again = await startEtcd({ dataDir });
   return String(await again.get('early'));
-}
-
-/** Takes all the room that there is. */
-async function fillUp(path: string): Promise<void> {
-  await using file = await open(path, 'w');
-  for (const size of [1_000_000, 1000]) {
-    const block = Buffer.alloc(size);
-    try {
-      for (;;) await file.write(block);
-    } catch (error) {
-      if (systemCode(error) !== 'ENOSPC') throw error;
-    }
-  }
 }
 
 describe('a restore', () => {
@@ -69,11 +40,13 @@ describe('a restore', () => {
     async (full) => {
       await using disk = await smallDisk(400_000_000);
       const dataDir = join(disk.path, 'etcd');
-      await restoreHere(dataDir, async () => undefined);
+      await restore(dataDir);
       await writeFile(join(dataDir, 'mine'), '');
       const filler = join(disk.path, 'filler');
-      const outcome = await restoreHere(dataDir, async (step) => {
-        if (step === full) await fillUp(filler);
+      const outcome = await restore(dataDir, {
+        onStep: async (step) => {
+          if (step === full) await fillUp(filler);
+        },
       }).catch((error: unknown) => error);
       const whereMine = (await readdir(disk.path)).filter((name) => /^etcd(?:-old-\d+)?$/.test(name));
       const holders = await Promise.all(
@@ -84,7 +57,7 @@ describe('a restore', () => {
       if (typeof outcome !== 'string') {
         expect(isSnapshotError(outcome)).toBe(true);
         expect(String(outcome)).toMatch(/The restore stopped/);
-        await restoreHere(dataDir, async () => undefined);
+        await restore(dataDir);
       }
       await rm(join(disk.path, 'filler'), { force: true });
       expect((await readdir(disk.path)).filter((name) => name.includes('-restore-'))).toEqual([]);
@@ -98,7 +71,7 @@ describe('a restore', () => {
     const day = 86_400_000;
     const now = Date.now();
     for (const time of [now, now, now - day, now - day]) {
-      await restoreHere(dataDir, async () => undefined, new Date(time));
+      await restore(dataDir, { now: new Date(time) });
     }
     const old = (await readdir(scratch.path)).filter((name) => name.startsWith('etcd-old-'));
     expect(old).toHaveLength(3);
@@ -120,6 +93,22 @@ describe('a restore', () => {
     expect(result.stderr).toMatch(/the snapshot is of etcd 3\.6\.0, and etcdutl is 3\.4\.27\n.*--etcd-tools/);
     expect(await readdir(scratch.path)).toEqual(['etcdutl']);
   });
+});
+
+it('a restore asks etcdutl whether it can raise the revision, before anything is moved', async () => {
+  await using scratch = await scratchDir();
+  const old = join(scratch.path, 'etcdutl');
+  const refuses = 'case "$*" in *--bump-revision*) echo "unknown flag" >&2; exit 1;; *--help*) exit;; esac';
+  await writeFile(old, `#!/bin/sh\n${refuses}\nexec ${await toolPath('etcdutl')} "$@"\n`);
+  await chmod(old, 0o700);
+  const dataDir = join(scratch.path, 'etcd');
+  const flags = ['--distribution=custom', `--data-dir=${dataDir}`, `--etcd-tools=${scratch.path}`, '--yes'];
+  const refused = await runCommand(['restore', ...flags, zip]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/etcdutl 3\.6\.\d+ cannot raise the revision.*\n.*--bump-revision=0/);
+  expect(await readdir(scratch.path)).toEqual(['etcdutl']);
+  expect(await runCommand(['restore', ...flags, '--bump-revision=0', zip])).toMatchObject({ code: 0 });
+  expect(await early(dataDir)).toBe('here');
 });
 
 it('verify tells that a snapshot is of a newer etcd than its programs', async () => {

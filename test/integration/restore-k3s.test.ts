@@ -1,4 +1,4 @@
-import { cp, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, chown, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
@@ -6,6 +6,7 @@ import { hashOf, k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { rancherServer } from '../support/rancher-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { snapshotOf } from '../support/snapshot-of.ts';
+import { treeOf } from '../support/tree.ts';
 
 const PASSWORD = 'the-password-of-the-servers';
 const CA = '-----BEGIN CERTIFICATE-----\nof the time of the snapshot\n-----END CERTIFICATE-----\n';
@@ -101,6 +102,16 @@ describe('etcd-snapshot restore of K3s', () => {
     expect(await readdir(join(s.root, 'db'))).toEqual(['etcd', 'snapshots']);
   });
 
+  it('makes server/db anew where it was removed, as the page of K3s advises for the other servers', async () => {
+    await using s = await server();
+    await rm(join(s.root, 'db'), { recursive: true });
+    const result = await s.run(['--yes', snapshot]);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(await s.read('db/etcd/name')).toMatch(/^server-1-/);
+    const wrong = await s.run(['--yes', snapshot, '--data-dir=/nonexistent']);
+    expect(wrong.stderr).toMatch(/\/nonexistent\/server\/db does not exist/);
+  });
+
   it('refuses to begin without a token', async () => {
     await using s = await server();
     await rm(join(s.root, 'token'));
@@ -133,11 +144,31 @@ describe('etcd-snapshot restore of K3s', () => {
     expect(await s.read('tls/server-ca.crt')).toBe(CA);
   });
 
-  it('keeps the copy of the certificates whole when a restore is done anew', async () => {
+  it('keeps what was there before each restore byte by byte, with modes, owners and links', async () => {
     await using s = await server();
+    const own = join(s.root, 'tls/etcd/own.key');
+    await writeFile(own, 'a key of this node', { mode: 0o640 });
+    await chown(own, 65_534, 65_534);
+    await chmod(join(s.root, 'tls/etcd'), 0o2750);
+    await symlink('etcd/own.key', join(s.root, 'tls/link.key'));
+    const names = ['tls', 'cred'];
+    const look = () => Promise.all(names.map((name) => treeOf(join(s.root, name))));
+    /** Those that end in the time of the n-th restore. */
+    const copies = async (nth: number) => {
+      const times = (await readdir(s.root)).flatMap((name) => /^tls-(\d{10})$/.exec(name)?.[1] ?? []).sort();
+      return Promise.all(names.map((name) => treeOf(join(s.root, `${name}-${times[nth]}`))));
+    };
+    const today = await look();
     expect(await s.run(['--yes', snapshot])).toMatchObject({ code: 0 });
-    await cp(join(s.root, 'tls'), join(s.root, 'tls-kept'), { recursive: true });
+    const restored = await look();
+    expect(await copies(0)).toEqual(today);
+    expect(restored).not.toEqual(today);
+    expect(restored[0]?.filter((line) => /own\.key|link\.key/.test(line))).toHaveLength(2);
     expect(await s.run(['--yes', snapshot])).toMatchObject({ code: 0 });
-    expect(await readdir(join(s.root, 'tls'))).toEqual(await readdir(join(s.root, 'tls-kept')));
+    expect(await copies(0)).toEqual(today);
+    expect(await copies(1)).toEqual(restored);
+    expect(await look()).toEqual(restored);
+    expect(await s.run(['--yes', '--rollback'])).toMatchObject({ code: 0 });
+    expect(await look()).toEqual(restored);
   });
 });

@@ -1,23 +1,37 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { CopyObjectCommand, DeleteObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { S3Settings } from '../../src/config/types.ts';
 import { usersOf } from '../../src/restore/running.ts';
-import { etcdFlags, runCommand, s3Env, s3Flags, startCommand } from '../support/command.ts';
+import {
+  type CommandResult,
+  etcdFlags,
+  runCommand,
+  s3Env,
+  s3Flags,
+  startCommand,
+} from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import type { SeenRequest } from '../support/fault-front.ts';
 import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
 import { sleep, startServer } from '../support/processes.ts';
 import { programPath } from '../support/programs.ts';
 import { rancherServer } from '../support/rancher-server.ts';
+import { dyingBeforeName, restoreHere } from '../support/restore-here.ts';
+import { startS3Front } from '../support/s3-front.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { fillUp, smallDisk } from '../support/small-disk.ts';
 import { toolsFlag } from '../support/snapshot-of.ts';
+import { treeOf } from '../support/tree.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
 const run = promisify(execFile);
+const restoreMain = new URL('../support/restore-main.ts', import.meta.url).pathname;
 const PASSWORD = 'the-password-of-the-servers';
 const ca = Buffer.from('the CA of then').toString('base64');
 
@@ -26,6 +40,7 @@ let s3: S3Server;
 let settings: S3Settings;
 let saved: ScratchDir;
 let name: string;
+let oldMembersRun: Record<'here' | 'elsewhere', CommandResult>;
 /** Of one member of three, which was killed. */
 let oneOfThree: string;
 
@@ -51,6 +66,18 @@ beforeAll(async () => {
   // together with the next key.
   await etcd.put([['later', 'still']]);
   while (!(await knows(member?.endpoint ?? '', 'later'))) await sleep(20);
+  const flagsOfLook = [
+    await toolsFlag(),
+    '--dry-run',
+    join(saved.path, name),
+    `--data-dir=${saved.path}/none`,
+  ];
+  const look = (...more: string[]) =>
+    runCommand(['restore', '--distribution=custom', ...flagsOfLook, ...more]);
+  oldMembersRun = {
+    here: await look('--member-name=m0'),
+    elsewhere: await look('--member-name=other', '--peer-url=https://10.0.0.1:2380'),
+  };
   for (const one of etcd.members) one.kill('SIGKILL');
   while ((await usersOf(member?.dataDir ?? '')).length > 0) await sleep(20);
   oneOfThree = member?.dataDir ?? '';
@@ -132,6 +159,36 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
     expect(String(await again.get('late'))).toBe('kept by a reset');
   });
 
+  it('server --cluster-reset that dies again and again goes on, and leaves a log that is a link as it is', async () => {
+    await using s = await server();
+    const dataDir = join(s.root, 'db/etcd');
+    const log = join(s.root, 'log');
+    await cp(join(oneOfThree, 'member/snap'), join(dataDir, 'member/snap'), { recursive: true });
+    await cp(join(oneOfThree, 'member/wal'), log, { recursive: true });
+    await symlink(log, join(dataDir, 'member/wal'));
+    const before = await treeOf(log);
+    const journal = join(s.root, 'db/.etcd-restore.json');
+    const died: string[] = [];
+    let outcome: string | undefined;
+    // Two names are given in each life: that of the journal, and one more; and one more again where that leads nowhere.
+    for (let names = 2; outcome === undefined || outcome === 'died'; ) {
+      outcome = await dyingBeforeName(names, () => restoreHere(['--cluster-reset', ...s.flags]));
+      const text = await readFile(journal, 'utf8').catch(() => '{}');
+      const step = String(JSON.parse(text).step);
+      names = step === died.at(-1) ? names + 1 : 2;
+      died.push(step);
+    }
+    expect(new Set(died).size).toBeGreaterThan(5);
+    expect(outcome).toMatch(/members +1\n {2}\[x\] certificates {2}1 files/);
+    for (const member of ['m1', 'm2']) expect(outcome).toMatch(new RegExp(`Then, on ${member} `));
+    expect(await treeOf(log)).toEqual(before);
+    const old = (await readdir(join(s.root, 'db'))).find((entry) => entry.startsWith('etcd-old-'));
+    expect(await readlink(join(s.root, `db/${old}/member/wal`))).toBe(log);
+    expect(await s.read('tls/server-ca.crt')).toBe('the CA of then');
+    await using again = await startEtcd({ dataDir });
+    expect(String(await again.get('late'))).toBe('kept by a reset');
+  });
+
   it.each([
     [['server'], /--cluster-reset is missing/],
     [['server', '--cluster-reset-restore-path=x'], /--cluster-reset is missing/],
@@ -150,6 +207,22 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
   });
 });
 
+describe('while other members of the cluster still run', () => {
+  it('a member of it is not restored, since they could take it back into the old cluster', () => {
+    const { code, stderr } = oldMembersRun.here;
+    const [, one, two] = etcd.members.map(({ peerUrl }) => peerUrl);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`m1 (${one}), m2 (${two}) of the cluster that the data are of still answer`);
+    expect(stderr).toMatch(/do: {2}stop it there, and keep it stopped/);
+  });
+
+  it('a machine that is none of it is only told', () => {
+    const { code, stdout, stderr } = oldMembersRun.elsewhere;
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/note: m0 .*still answer; this node takes no address of that cluster/);
+  });
+});
+
 describe('a snapshot on S3', () => {
   it('is only looked up with --dry-run', async () => {
     await using s = await server();
@@ -160,13 +233,6 @@ describe('a snapshot on S3', () => {
     expect(result, result.stderr).toMatchObject({ code: 0 });
     expect(result.stdout).toMatch(/It would be downloaded to .*server\/db\/snapshots/);
     expect(await readdir(join(s.root, 'db/snapshots'))).toEqual([]);
-  });
-
-  it('is refused with the settings in a Secret, for no API server can give it', async () => {
-    await using s = await server();
-    const result = await s.run([name, '--yes', '--s3', '--s3-config-secret=some'], {});
-    expect(result.code).toBe(2);
-    expect(result.stderr).toMatch(/cannot be read from a Secret here\n.*API server/);
   });
 
   it('is not fetched while something else stands in the way', async () => {
@@ -183,6 +249,72 @@ describe('a snapshot on S3', () => {
     const result = await s.run(['none-1', '--yes', ...s3Flags(settings)], s3Env(settings));
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/There is no snapshot s3:\/\/ways\/prod\/none-1/);
+  });
+
+  /** Objects of its own, and a front before them. */
+  async function behindFront(folder: string) {
+    const client = s3.client();
+    const from = { Bucket: 'ways', CopySource: `ways/prod/${name}` };
+    await client.send(new CopyObjectCommand({ ...from, Key: `${folder}/${name}` }));
+    const front = await startS3Front(s3);
+    return {
+      front,
+      flags: ['--yes', ...s3Flags(front.settings('ways', folder))],
+      remove: () => client.send(new DeleteObjectCommand({ Bucket: 'ways', Key: `${folder}/${name}` })),
+    };
+  }
+  const isGet = ({ method, headers }: SeenRequest) => method === 'GET' && headers.range !== undefined;
+
+  it('that vanishes while it is downloaded is told, and nothing is touched', async () => {
+    await using s = await server();
+    const before = await treeOf(s.root);
+    const { front, flags, remove } = await behindFront('vanishing');
+    await using _front = front;
+    let gone: Promise<unknown> | undefined;
+    front.setRule((request) => {
+      if (!isGet(request)) return undefined;
+      if (gone !== undefined) return { after: gone };
+      gone = remove();
+      return { cutAfterResponseBytes: 5_000 };
+    });
+    const result = await s.run([name, ...flags], s3Env(settings));
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain(name);
+    expect(result.stderr).toMatch(/is gone|no longer|not there|does not exist|There is no/i);
+    expect(result.stderr).toContain('  do:  ');
+    expect(await treeOf(s.root)).toEqual(before);
+  });
+
+  it('whose download finds no room is told, and goes on when there is some', async () => {
+    await using s = await server();
+    await using disk = await smallDisk(1_000_000);
+    const { front, flags } = await behindFront('roomy');
+    await using _front = front;
+    const filler = join(disk.path, 'filler');
+    front.setRule((request) => (isGet(request) ? { after: fillUp(filler) } : undefined));
+    const words = [name, ...flags, `--dir=${disk.path}`];
+    const result = await s.run(words, s3Env(settings));
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/space|full/);
+    expect(await readdir(join(s.root, 'db'))).toEqual(['etcd', 'snapshots']);
+    await rm(filler);
+    front.setRule(() => undefined);
+    expect(await s.run(words, s3Env(settings))).toMatchObject({ code: 0 });
+    expect(await readdir(disk.path)).toEqual([name]);
+  });
+
+  it('that has come is not asked for again by a restore that goes on, so S3 may be away', async () => {
+    await using s = await server();
+    const { front, flags } = await behindFront('away');
+    const words = ['restore', ...s.flags, '--peer-url=https://10.0.0.1:2380', name, ...flags];
+    const kill = [restoreMain, 'put-in-place', ...words];
+    const env = { ...s3Env(settings), PATH: process.env['PATH'] };
+    await expect(run(process.execPath, kill, { env })).rejects.toMatchObject({ signal: 'SIGKILL' });
+    await front[Symbol.asyncDispose]();
+    const result = await runCommand(words, s3Env(settings));
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stdout).toContain('Going on in the step put-in-place');
+    expect(await s.read('tls/server-ca.crt')).toBe('the CA of then');
   });
 
   it('is verified, and leaves nothing on this node', async () => {

@@ -3,9 +3,10 @@ import { chown, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFi
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { steps } from '../../src/restore/journal.ts';
 import { usersOf } from '../../src/restore/running.ts';
-import { runCommand } from '../support/command.ts';
+import { runCommand, startCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { sleep } from '../support/processes.ts';
 import { programPath } from '../support/programs.ts';
@@ -68,6 +69,17 @@ async function contentOf(dataDir: string) {
   await using again = await startEtcd({ dataDir });
   const [early, gone] = await Promise.all([again.get('early'), again.get('late')]);
   return { early: early?.toString(), late: gone?.toString() };
+}
+
+/** Of the member, which is made of its address and the token of its cluster. */
+async function idOf(dataDir: string): Promise<string> {
+  await using again = await startEtcd({ dataDir });
+  const source = createEtcdSource(again.settings(), { now: () => new Date() });
+  try {
+    return (await source.status(AbortSignal.timeout(20_000))).memberId;
+  } finally {
+    source.close();
+  }
 }
 
 const before = { early: 'here', late: undefined };
@@ -146,6 +158,45 @@ describe('etcd-snapshot restore', () => {
     expect(await contentOf(n.dataDir)).toEqual(before);
   });
 
+  it('goes on to its end when nobody reads what it writes: head has ended', async () => {
+    await using n = await node();
+    const unread = startCommand(['restore', ...n.flags, '--yes', plain]);
+    unread.child.stdout?.destroy();
+    const result = await unread.done;
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain('Step finish');
+    expect(await contentOf(n.dataDir)).toEqual(before);
+    const failing = startCommand(['restore', ...n.flags, '--yes', join(n.folder, 'none')]);
+    failing.child.stdout?.destroy();
+    expect((await failing.done).code).toBe(1);
+  });
+
+  it('is not undone when the old data are gone, and nothing is touched then', async () => {
+    await using n = await node();
+    expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
+    const old = (await n.names()).find((name) => name.startsWith('etcd-old-')) ?? '';
+    await rename(join(n.folder, old), join(n.folder, 'elsewhere'));
+    const before = await n.names();
+    const result = await n.run(['--yes', '--rollback']);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/The old data of .* are gone\n.*etcd-old-\d+ does not exist any more/);
+    expect(await n.names()).toEqual(before);
+    await rename(join(n.folder, 'elsewhere'), join(n.folder, old));
+    expect(await n.run(['--yes', '--rollback'])).toMatchObject({ code: 0 });
+    expect(await contentOf(n.dataDir)).toEqual(after);
+  });
+
+  it('tells of alarms that come back with the data', async () => {
+    await using n = await node();
+    await using alarmed = await startEtcd();
+    await alarmed.put([['early', 'here']]);
+    await alarmed.raiseAlarm('NOSPACE');
+    const path = await snapshotOf(alarmed, n.folder, 'alarmed');
+    const result = await n.run(['--dry-run', path]);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(result.stdout).toMatch(/note: the alarm NOSPACE is raised .*etcdctl alarm disarm/);
+  });
+
   it('makes the data folder where there is none', async () => {
     await using n = await node();
     await rm(n.dataDir, { recursive: true });
@@ -161,10 +212,17 @@ describe('etcd-snapshot restore', () => {
   it('keeps both when it restores twice', async () => {
     await using n = await node();
     expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
-    const past = await runCommand(['restore', ...n.flags, '--yes', zip], {});
+    const past = await n.run(['--yes', zip]);
     expect(past, past.stderr).toMatchObject({ code: 0 });
-    expect((await n.names()).filter((name) => name.startsWith('etcd-old-'))).toHaveLength(2);
+    // Clients have seen revisions of the restore before, which lie behind those of the snapshot and what is added to them.
+    expect(past.stdout).toMatch(
+      /note: the data that are there are of revision 10\d{8}, and the new one has to/,
+    );
+    expect(past.stdout).toMatch(/\[x\] revision +\d+ \+ \d+ = 20\d{8}\n/);
+    const [, first = ''] = (await n.names()).filter((name) => name.startsWith('etcd-old-'));
     expect(await contentOf(n.dataDir)).toEqual(before);
+    // Members of one restore must not take those of another, or of the cluster that was, for their own.
+    expect(await idOf(n.dataDir)).not.toBe(await idOf(join(n.folder, first)));
   });
 
   it('tells everything that stands in the way at once, and touches nothing', async () => {
@@ -276,7 +334,7 @@ describe('a restore that is killed', () => {
     expect(ended).toBe('SIGKILL');
   };
 
-  it.each(steps)('before the step %s goes on from there, or rolls back', async (step) => {
+  it.each(steps)('before the step %s goes on from there', async (step) => {
     await using n = await node();
     const args = [...n.flags, zip];
     await kill(step, args);
@@ -288,16 +346,19 @@ describe('a restore that is killed', () => {
     expect(result.stdout).toContain(`Going on in the step ${step}, where it stopped.`);
     expect((await n.names()).filter((name) => /-(?:restore|old)-/.test(name))).toHaveLength(1);
     expect(await contentOf(n.dataDir)).toEqual(before);
-
-    const back = await n.run(['--yes', '--rollback']);
-    expect(back, back.stderr).toMatchObject({ code: 0 });
-    expect(await contentOf(n.dataDir)).toEqual(after);
-    await kill(step, args);
-    const undone = await n.run(['--yes', '--rollback']);
-    expect(undone, undone.stderr).toMatchObject({ code: 0 });
-    expect((await n.names()).filter((name) => /-(?:restore|old)-/.test(name))).toEqual([]);
-    expect(await contentOf(n.dataDir)).toEqual(after);
   });
+
+  it.each(['extract', 'set-aside', 'put-in-place', 'finish'])(
+    'before the step %s rolls back',
+    async (step) => {
+      await using n = await node();
+      await kill(step, [...n.flags, zip]);
+      const undone = await n.run(['--yes', '--rollback']);
+      expect(undone, undone.stderr).toMatchObject({ code: 0 });
+      expect((await n.names()).filter((name) => /-(?:restore|old)-/.test(name))).toEqual([]);
+      expect(await contentOf(n.dataDir)).toEqual(after);
+    },
+  );
 
   it('says so when its journal cannot be read', async () => {
     await using n = await node();

@@ -1,25 +1,26 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { stringify } from 'yaml';
 import { tokenHash } from '../../src/config/token.ts';
+import { usersOf } from '../../src/restore/running.ts';
 import type { CommandResult } from '../support/command.ts';
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
-import { programPath } from '../support/programs.ts';
+import { k3sBootstrap } from '../support/k3s-bootstrap.ts';
+import { sleep } from '../support/processes.ts';
 import { type S3Server, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
+import { makeSeedNode, savedNames } from '../support/seed-node.ts';
 import { snapshotBytes } from '../support/store-contract.ts';
 import { toolPath } from '../tools/toolbox.ts';
 
 /*
- * The page of K3s's documentation about etcd-snapshot, from its beginning to where restoring starts: each command as it stands
- * there, with `k3s` replaced by our executable, on a node that looks like a server of K3s, with S3 under the names of Amazon.
+ * The page of K3s's documentation about etcd-snapshot: each command as it stands there, with `k3s` replaced by our executable, on
+ * a node that looks like a server of K3s, with S3 under the names of Amazon. Restoring comes last, because it stops etcd.
  */
 
-const main = programPath('main');
 const NODE = 'k3s-server-1';
 
 let home: ScratchDir;
@@ -34,21 +35,7 @@ beforeAll(async () => {
   ]);
   proxy = await startConnectProxy({ hosts: { '*': amazon.endpoint } });
   await amazon.createBucket('etcd');
-  const server = join(home.path, 'k3s/server');
-  const tls = join(server, 'tls/etcd');
-  await mkdir(tls, { recursive: true });
-  await mkdir(join(server, 'db'));
-  await writeFile(join(server, 'token'), 'K10::server:secret\n');
-  const { caFile = '', certFile = '', keyFile = '', endpoints } = etcd.settings();
-  await copyFile(caFile, join(tls, 'server-ca.crt'));
-  await copyFile(certFile, join(tls, 'client.crt'));
-  await copyFile(keyFile, join(tls, 'client.key'));
-  // What this node has otherwise than a server of K3s: its folder, its name, and the port of etcd.
-  const config = { 'data-dir': join(home.path, 'k3s'), 'node-name': NODE, 'etcd-servers': endpoints };
-  await writeFile(join(home.path, 'config.yaml'), stringify(config));
-  await writeFile(join(home.path, 'etcd-snapshot'), `#!/bin/sh\nexec ${process.execPath} ${main} "$@"\n`, {
-    mode: 0o755,
-  });
+  await makeSeedNode(home.path, NODE, etcd.settings());
 });
 afterAll(async () => {
   await proxy?.[Symbol.asyncDispose]();
@@ -96,8 +83,6 @@ const kubectl = async (args: string): Promise<string> => {
   expect(code, stderr).toBe(0);
   return stdout;
 };
-const savedNames = ({ stderr }: CommandResult): string[] =>
-  [...stderr.matchAll(/Snapshot (\S+) saved\./g)].map(([, name = '']) => name);
 /** Snapshots that are there already, older than any that is made here. */
 const older = (count: number, base = 'on-demand') =>
   Array.from({ length: count }, (_, at) => `${base}-${NODE}-${1_700_000_000 + at}`);
@@ -311,5 +296,105 @@ describe('ETCDSnapshotFile custom resources', () => {
     const { code, stderr } = await sh('env -u KUBECONFIG etcd-snapshot ls --all-nodes');
     expect(code).toBe(2);
     expect(stderr).toContain('--kubeconfig');
+  });
+});
+
+describe('Restoring snapshots', () => {
+  const reset = 'Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.';
+  const server = (path: string) => join(home.path, 'k3s/server', path);
+  let plain: string;
+  let zip: string;
+  beforeAll(async () => {
+    const ServerCA = Buffer.from('CA of then').toString('base64');
+    await etcd.put([k3sBootstrap({ ServerCA }, 'secret'), ['early', 'here']]);
+    await rm(folder(), { recursive: true, force: true });
+    const s3 = '--s3 --s3-bucket=etcd --s3-access-key=<S3-ACCESS-KEY> --s3-secret-key=<S3-SECRET-KEY>';
+    [plain = ''] = savedNames(await k3s(`k3s etcd-snapshot save --name=to-restore ${s3}`));
+    [zip = ''] = savedNames(await k3s('k3s etcd-snapshot save --name=packed --snapshot-compress'));
+    await etcd.put([['late', 'gone']]);
+  });
+
+  /** `systemctl stop k3s`, on a server whose data are these. */
+  async function stop(): Promise<void> {
+    const [member] = etcd.members;
+    const dataDir = member?.dataDir ?? '';
+    member?.kill('SIGKILL');
+    while ((await usersOf(dataDir)).length > 0) await sleep(20);
+    for (const gone of ['db/etcd', 'db/reset-flag', 'tls/server-ca.crt'])
+      await rm(server(gone), { recursive: true, force: true });
+    await cp(dataDir, server('db/etcd'), { recursive: true });
+    await writeFile(server('tls/server-ca.crt'), 'CA of today');
+  }
+
+  /** `systemctl start k3s`: what its etcd finds, and the CA. */
+  async function start() {
+    await using again = await startEtcd({ dataDir: server('db/etcd') });
+    const [early, late] = [await again.get('early'), await again.get('late')];
+    const ca = await readFile(server('tls/server-ca.crt'), 'utf8');
+    return { early: early?.toString(), late: late?.toString(), ca };
+  }
+
+  /** A command of the document by somebody at a terminal, who reads the plan and agrees. */
+  const agreed = (text: string, values?: Readonly<Record<string, string>>) =>
+    k3s(`echo yes | script -qec '${text.replaceAll(/\\\n */g, '')}' /dev/null`, values);
+
+  const then = { early: 'here', late: undefined, ca: 'CA of then' };
+
+  it.each([['plain'], ['compressed']])(
+    'k3s server with --cluster-reset and --cluster-reset-restore-path restores a %s one',
+    async (form) => {
+      await stop();
+      const { stdout } = await agreed(
+        `k3s server \\
+          --cluster-reset \\
+          --cluster-reset-restore-path=<PATH-TO-SNAPSHOT>`,
+        { '<PATH-TO-SNAPSHOT>': join(folder(), form === 'plain' ? plain : zip) },
+      );
+      expect(stdout).toContain(reset);
+      expect(stdout).toContain('systemctl start k3s');
+      expect((await readdir(server('db'))).filter((name) => /^etcd-old-\d{10}$/.test(name))).not.toEqual([]);
+      expect(await start()).toEqual(then);
+    },
+  );
+
+  it('from S3, with the name of the file alone: it is downloaded to the snapshot folder first', async () => {
+    await stop();
+    await rm(join(folder(), plain));
+    const { stdout } = await agreed(
+      `k3s server \\
+        --cluster-init \\
+        --cluster-reset \\
+        --etcd-s3 \\
+        --cluster-reset-restore-path=<SNAPSHOT-NAME> \\
+        --etcd-s3-bucket=<S3-BUCKET-NAME> \\
+        --etcd-s3-access-key=<S3-ACCESS-KEY> \\
+        --etcd-s3-secret-key=<S3-SECRET-KEY>`,
+      { '<SNAPSHOT-NAME>': plain },
+    );
+    expect(stdout).toContain(reset);
+    expect(await files()).toContain(plain);
+    expect(await start()).toEqual(then);
+  });
+
+  it('--cluster-reset without a snapshot makes one member, and keeps the data', async () => {
+    await stop();
+    expect((await agreed('k3s server --cluster-reset')).stdout).toContain(reset);
+    expect(await start()).toEqual({ ...then, late: 'gone' });
+  });
+
+  it('a server whose old database files were removed is ready to join', async () => {
+    await stop();
+    await sh(`rm -rf ${server('db/')}`);
+    const { stdout } = await k3s('k3s etcd-snapshot restore --rejoin --yes');
+    expect(stdout).toMatch(/there were no data.*ready to join.*systemctl start k3s/s);
+  });
+
+  it('the settings of S3 cannot come from a Secret, and have to be flags', async () => {
+    const flags = '--etcd-s3 --etcd-s3-config-secret=k3s-etcd-snapshot-s3-config';
+    const { code, stderr } = await sh(
+      `etcd-snapshot server --cluster-reset --cluster-reset-restore-path=x ${flags}`,
+    );
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/API server .* is not there.*\n.*as flags/);
   });
 });

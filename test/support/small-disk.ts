@@ -1,5 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process';
+import { open } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { systemCode } from '../../src/errors.ts';
 import { type ScratchDir, scratchDir } from './scratch.ts';
 
 const run = promisify(execFile);
@@ -35,4 +37,17 @@ async function mounted(type: string, options: readonly string[]): Promise<Scratc
       await scratch[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Takes all the room that there is, into that file. */
+export async function fillUp(path: string): Promise<void> {
+  await using file = await open(path, 'w');
+  for (const size of [1_000_000, 1000]) {
+    const block = Buffer.alloc(size);
+    try {
+      for (;;) await file.write(block);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOSPC') throw error;
+    }
+  }
 }

@@ -1,0 +1,67 @@
+import { networkInterfaces } from 'node:os';
+import type { RestoreOrder } from '../config/restore-settings.ts';
+import type { DatabaseFacts, DatabaseMember } from './database.ts';
+import { type Obstacle, serviceOf } from './order.ts';
+import type { EtcdTools } from './ports.ts';
+
+export interface OldPeers {
+  readonly obstacles: readonly Obstacle[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Other members of the cluster that the database is of, which still run. A member that comes back with data of another time
+ * must not meet them. Where this node takes none of their addresses they are only worth a note: a snapshot of a cluster that
+ * runs may well be restored elsewhere.
+ * @param self what this node will be; undefined while that is not known
+ */
+export async function oldPeersThatAnswer(
+  order: RestoreOrder,
+  database: DatabaseFacts,
+  self: { readonly member: string; readonly peerUrl: string } | undefined,
+  tools: Pick<EtcdTools, 'isMember'>,
+  signal: AbortSignal,
+): Promise<OldPeers> {
+  const { members } = database;
+  const own = (member: DatabaseMember) => isOwn(member, order, self?.peerUrl);
+  const others = members.filter((member) => !own(member));
+  const answers = await Promise.all(
+    others.flatMap(({ name, peerUrls }) =>
+      peerUrls.map(async (url) => ({ name, url, answers: await tools.isMember(url, signal) })),
+    ),
+  );
+  const running = answers.filter(({ answers: yes }) => yes).map(({ name, url }) => `${name} (${url})`);
+  if (running.length === 0) return { obstacles: [], notes: [] };
+  const still = `${running.join(', ')} of the cluster that the data are of still ${running.length === 1 ? 'answers' : 'answer'}`;
+  if (order.purpose !== 'reset' && !members.some(own)) {
+    return {
+      obstacles: [],
+      notes: [`${still}; this node takes no address of that cluster, and comes to be a cluster of its own`],
+    };
+  }
+  const service = serviceOf(order);
+  const cure =
+    order.distribution === 'kubeadm'
+      ? 'move etcd.yaml out of /etc/kubernetes/manifests on all other control planes'
+      : `stop it there, and keep it stopped: systemctl disable --now ${service}`;
+  return { obstacles: [{ what: still, cure }], notes: [] };
+}
+
+function isOwn(
+  { name, peerUrls }: DatabaseMember,
+  { member, nodeName, serverDir }: RestoreOrder,
+  peerUrl: string | undefined,
+): boolean {
+  if (peerUrls.some((url) => url === peerUrl)) return true;
+  const named = serverDir === undefined ? name : name.replace(/-[0-9a-f]{8}$/, '');
+  if (name === member || named === nodeName) return true;
+  const hosts = peerUrls.map((url) => URL.parse(url)?.hostname.replaceAll(/^\[|\]$/g, ''));
+  return addressesHere().some((address) => hosts.includes(address));
+}
+
+/** Of this node, without loopback, where several members of a test may be. */
+function addressesHere(): string[] {
+  return Object.values(networkInterfaces()).flatMap((all = []) =>
+    all.filter(({ internal }) => !internal).map(({ address }) => address),
+  );
+}
