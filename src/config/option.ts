@@ -88,6 +88,7 @@ export type OptionKey =
   | 'clusterResetRestorePath'
   | 'clusterInit'
   | 'manifests'
+  | 'initialCluster'
   | 'printCommands'
   | 'uninstall'
   | 'output'

@@ -67,6 +67,7 @@ async function transcript(shown: string, ...more: string[]): Promise<string> {
     text
       .replaceAll(where, '')
       .replaceAll(server.root, '/var/lib/rancher/k3s/server')
+      .replaceAll('https://127.0.0.1:6443', 'https://10.0.0.1:6443')
       .replaceAll(` ${tools}`, ''),
   );
 }
@@ -103,7 +104,7 @@ it('docs/restore.md shows what the commands write; WRITE_TRANSCRIPTS=1 puts it t
     await transcript('restore --yes NAME', peer, '--token=another'),
     await transcript('restore --yes NAME', peer),
     await transcript('restore --yes --rollback'),
-    await transcript('restore --yes --rejoin'),
+    await transcript('restore --yes --rejoin', '--server=https://10.0.0.1:6443'),
   ];
   let text = await readFile(page, 'utf8');
   const blocks = [...text.matchAll(/```console\n(.*?)```/gs)];
