@@ -3,7 +3,7 @@ export interface EtcdTools {
   /** Of etcdutl. @throws SnapshotError `not-found` naming the program and the cure */
   version(signal: AbortSignal): Promise<string>;
   /**
-   * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked.
+   * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked in the copy that it makes.
    * `dataDir` must not exist, or be empty. @throws SnapshotError `corrupt` | `disk-full` | `io` | `aborted`
    */
   restore(wanted: RestoreWanted, signal: AbortSignal): Promise<void>;
@@ -28,6 +28,8 @@ export interface RestoreWanted {
   readonly peerUrl: string;
   /** How many revisions are skipped; 0: none. All before are marked as compacted then, so that watchers list anew. */
   readonly bumpRevision: number;
+  /** Leaves the hash alone. Only for data that are thrown away, while somebody else proves it. */
+  readonly hashIsProven?: boolean;
 }
 
 export interface StartWanted {

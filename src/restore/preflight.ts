@@ -14,6 +14,7 @@ import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts
 import type { EtcdTools } from './ports.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
 import { listens, usersOf } from './running.ts';
+import { mayGoOn, type RunningProof, readWhileProving } from './running-proof.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
@@ -41,6 +42,8 @@ export interface SnapshotFacts {
   readonly file: SnapshotFile;
   readonly sha256: string;
   readonly database: DatabaseFacts;
+  /** Of the hash; undefined when it was proven before anything else. It has ended unless nobody is asked. */
+  readonly proof?: RunningProof;
 }
 
 /**
@@ -75,7 +78,7 @@ export async function preflight(
   const resetting = wanted.purpose === 'reset';
   const { resuming } = wanted;
   const places = resuming?.places ?? (await placesFor(order, parts.now));
-  const snapshot = await collect(async () => {
+  const snapshot = await collect<SnapshotFacts | undefined>(async () => {
     if (resetting) return readOwnData(order, signal);
     return wanted.snapshot === undefined ? undefined : readSnapshot(wanted.snapshot, places.workDir, signal);
   });
@@ -121,6 +124,7 @@ export async function preflight(
           hadData: await exists(order.dataDir),
           step: undefined,
         };
+  if (obstacles.length > 0 || !mayGoOn(order, resuming)) await collect(async () => snapshot?.proof?.whole());
   return { obstacles, notes, snapshot, journal, workDir: places.workDir, files: token?.files ?? [], space };
 }
 
@@ -140,8 +144,7 @@ async function readSnapshot(path: string, workDir: string, signal: AbortSignal):
     const sha256 = there ? known : await unpackInto(file, workDir, signal);
     return { file, sha256, database: await readDatabase(unpackedPath(workDir, sha256), signal) };
   }
-  const sha256 = await proveSnapshotFile(file, undefined, signal);
-  return { file, sha256, database: await readDatabase(file.path, signal) };
+  return readWhileProving(file, signal);
 }
 
 /** Programs that must end before data are moved. */
@@ -267,7 +270,7 @@ function memberOf(
   return undefined;
 }
 
-function obstacleOf(error: unknown): Obstacle {
+export function obstacleOf(error: unknown): Obstacle {
   if (!isSnapshotError(error)) return { what: asError(error).message, cure: 'see the kernel log (dmesg)' };
   const why = error.why === undefined ? '' : `: ${error.why}`;
   const hint = error.hint ?? 'try again';

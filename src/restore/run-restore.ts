@@ -12,8 +12,9 @@ import { stopPods, stopsByItself, withManifest } from './manifests.ts';
 import type { Obstacle } from './order.ts';
 import { journalPath } from './places.ts';
 import type { EtcdTools } from './ports.ts';
-import { type Preflight, preflight, whatRuns } from './preflight.ts';
+import { obstacleOf, type Preflight, preflight, whatRuns } from './preflight.ts';
 import { assertSameRestore, carryOut, type OnStep, rollBack } from './restore.ts';
+import { toolsBeside, withdraw } from './running-proof.ts';
 import { decryptedBy, metadataObstacle } from './token-check.ts';
 import { checkList, nextText, planText, rollbackCommand } from './words.ts';
 
@@ -77,9 +78,13 @@ export async function runRestore(
     if (order.printCommands) return commandsText(order, found, journal);
     if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
     begun = true;
-    await carryOut(journal, workshopOf({ ...parts, order }), dialogue.onStep, signal).catch(
-      (error: unknown) => {
-        throw stopped(order, asError(error));
+    const tools = toolsBeside(parts.tools, found.snapshot);
+    await carryOut(journal, workshopOf({ ...parts, order, tools }), dialogue.onStep, signal).catch(
+      async (error: unknown) => {
+        const broken = found.snapshot?.proof?.failure;
+        if (broken === undefined || signal.aborted) throw stopped(order, asError(error));
+        await withdraw(journal, before);
+        throw refusal(order, [obstacleOf(broken)]);
       },
     );
     // Which of the members has been left is known only now, when all data were kept.
@@ -87,6 +92,7 @@ export async function runRestore(
     const seconds = (parts.now().getTime() - began) / 1000;
     return `${checkList(order, journal, found, seconds)}\n${nextText(order, found, journal, made)}`;
   } finally {
+    found.snapshot?.proof?.stop();
     // A zip was unpacked there for the look.
     if (!begun && resuming === undefined) await rm(found.workDir, { recursive: true, force: true });
   }

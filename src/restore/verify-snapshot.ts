@@ -4,6 +4,7 @@ import { SnapshotError } from '../errors.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { countKinds } from './kinds.ts';
 import type { EtcdTools } from './ports.ts';
+import { sideBySide } from './side-by-side.ts';
 import {
   assertSame,
   assertSpace,
@@ -83,14 +84,17 @@ async function restoreAndLook(
   const runDir = join(folder, 'run');
   await mkdir(runDir, { mode: 0o700 });
   const plain = file.compressed ? join(folder, 'snapshot') : file.path;
-  const restore = (inner: AbortSignal) =>
-    tools.restore({ snapshot: plain, dataDir, member: MEMBER, peerUrl: PEER_URL, bumpRevision: 0 }, inner);
+  const wanted = { snapshot: plain, dataDir, member: MEMBER, peerUrl: PEER_URL, bumpRevision: 0 };
   const sha256 = file.compressed
     ? await inTurn(
         () => proveSnapshotFile(file, plain, signal),
-        () => restore(signal),
+        () => tools.restore(wanted, signal),
       )
-    : await sideBySide((inner) => proveSnapshotFile(file, undefined, inner), restore, signal);
+    : await sideBySide(
+        (inner) => proveSnapshotFile(file, undefined, inner),
+        (inner) => tools.restore({ ...wanted, hashIsProven: true }, inner),
+        signal,
+      );
   await assertSame(file);
   const facts = await readDatabase(plain, signal);
   assertNotNewer(file.path, facts, etcdutl);
@@ -131,24 +135,4 @@ async function inTurn<T>(first: () => Promise<T>, then: () => Promise<void>): Pr
   const result = await first();
   await then();
   return result;
-}
-
-/** What the proof finds wrong is told in its words, not in those of etcdutl, which stops when the proof fails. */
-async function sideBySide<T>(
-  proof: (signal: AbortSignal) => Promise<T>,
-  work: (signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-): Promise<T> {
-  const stop = new AbortController();
-  const either = AbortSignal.any([signal, stop.signal]);
-  const [proven, done] = await Promise.allSettled([
-    proof(signal).catch((error: unknown) => {
-      stop.abort(error);
-      throw error;
-    }),
-    work(either),
-  ]);
-  if (proven.status === 'rejected') throw proven.reason;
-  if (done.status === 'rejected') throw done.reason;
-  return proven.value;
 }
