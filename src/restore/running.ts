@@ -1,4 +1,5 @@
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join, sep } from 'node:path';
 import { systemCode } from '../errors.ts';
@@ -18,22 +19,28 @@ export async function usersOf(folder: string): Promise<User[]> {
   for (const name of await readdir('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const file = await firstOpenFile(pid, `${folder}${sep}`);
+    const file = firstOpenFile(pid, `${folder}${sep}`);
     if (file !== undefined) users.push({ pid, program: await programOf(pid), file });
   }
   return users;
 }
 
-async function firstOpenFile(pid: number, prefix: string): Promise<string | undefined> {
-  try {
-    for (const descriptor of await readdir(`/proc/${pid}/fd`)) {
-      const file = await readlink(join(`/proc/${pid}/fd`, descriptor)).catch(gone);
-      if (file?.startsWith(prefix) === true) return file;
-    }
-  } catch (error) {
-    gone(error);
+/** Synchronous: thousands of files take 16 ms so, for the kernel answers from memory, and 300 ms by promises. */
+function firstOpenFile(pid: number, prefix: string): string | undefined {
+  const descriptors = unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? [];
+  for (const descriptor of descriptors) {
+    const file = unlessGone(() => readlinkSync(join(`/proc/${pid}/fd`, descriptor)));
+    if (file?.startsWith(prefix) === true) return file;
   }
   return undefined;
+}
+
+function unlessGone<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    return gone(error);
+  }
 }
 
 async function programOf(pid: number): Promise<string> {
