@@ -14,7 +14,7 @@ import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts
 import type { EtcdTools } from './ports.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
 import { listens, usersOf } from './running.ts';
-import { mayGoOn, type RunningProof, readWhileProving } from './running-proof.ts';
+import { mayGoOn, type RunningProof, readBeforeProof } from './running-proof.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
@@ -42,7 +42,7 @@ export interface SnapshotFacts {
   readonly file: SnapshotFile;
   readonly sha256: string;
   readonly database: DatabaseFacts;
-  /** Of the hash; undefined when it was proven before anything else. It has ended unless nobody is asked. */
+  /** Of the hash; undefined when that was proven first. It has not begun where nobody is asked; else it has ended. */
   readonly proof?: RunningProof;
 }
 
@@ -144,7 +144,7 @@ async function readSnapshot(path: string, workDir: string, signal: AbortSignal):
     const sha256 = there ? known : await unpackInto(file, workDir, signal);
     return { file, sha256, database: await readDatabase(unpackedPath(workDir, sha256), signal) };
   }
-  return readWhileProving(file, signal);
+  return readBeforeProof(file, signal);
 }
 
 /** Programs that must end before data are moved. */

@@ -92,7 +92,6 @@ export async function runRestore(
     const seconds = (parts.now().getTime() - began) / 1000;
     return `${checkList(order, journal, found, seconds)}\n${nextText(order, found, journal, made)}`;
   } finally {
-    found.snapshot?.proof?.stop();
     // A zip was unpacked there for the look.
     if (!begun && resuming === undefined) await rm(found.workDir, { recursive: true, force: true });
   }

@@ -26,7 +26,7 @@ async function snapshotIn(folder: string) {
 }
 
 function proofOf(ended: Promise<void>): RunningProof {
-  return { whole: () => ended, failure: undefined, stop: () => undefined };
+  return { whole: () => ended, failure: undefined };
 }
 
 const broken = new SnapshotError('corrupt', 'no whole snapshot');

@@ -9,14 +9,12 @@ import type { EtcdTools } from './ports.ts';
 import { sideBySide } from './side-by-side.ts';
 import { assertSame, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 
-/** The proof of a snapshot's hash, which goes on while something else is done; see ADR 107. */
+/** The proof of a snapshot's hash, which may go on while etcdutl is at work; see ADR 107. */
 export interface RunningProof {
-  /** Rejects with what is wrong with the snapshot. Nobody has to listen. */
+  /** Begins with the first call, and is done once. Rejects with what is wrong with the snapshot. */
   whole(): Promise<void>;
   /** Once it has ended: why the snapshot is none, and undefined when it is whole. */
   readonly failure: Error | undefined;
-  /** Ends it when nobody will ask any more. */
-  stop(): void;
 }
 
 interface ReadSnapshot {
@@ -28,11 +26,11 @@ interface ReadSnapshot {
 }
 
 /**
- * Tells what a plain snapshot holds while its hash is still being computed.
+ * Tells what a plain snapshot holds before its hash is proven, which takes much longer.
  * @throws SnapshotError as `readDatabase`; but what the hash tells comes first
  */
-export async function readWhileProving(file: SnapshotFile, signal: AbortSignal): Promise<ReadSnapshot> {
-  const proof = startProof(file, signal);
+export async function readBeforeProof(file: SnapshotFile, signal: AbortSignal): Promise<ReadSnapshot> {
+  const proof = proofOf(file, signal);
   try {
     const sha256 = await hashBehind(file);
     return { file, sha256, database: await readDatabase(file.path, signal), proof };
@@ -77,24 +75,20 @@ export async function withdraw({ places }: Journal, before: Journal | undefined)
   await (before === undefined ? removeJournal(path) : writeJournal(path, before));
 }
 
-function startProof(file: SnapshotFile, signal: AbortSignal): RunningProof {
-  const stop = new AbortController();
+function proofOf(file: SnapshotFile, signal: AbortSignal): RunningProof {
   let failure: Error | undefined;
-  const ended = proveSnapshotFile(file, undefined, AbortSignal.any([signal, stop.signal])).then(
-    () => undefined,
-    (error: unknown) => {
-      failure = asError(error);
-    },
-  );
+  let running: Promise<unknown> | undefined;
   return {
     async whole() {
-      await ended;
+      running ??= proveSnapshotFile(file, undefined, signal).catch((error: unknown) => {
+        failure = asError(error);
+      });
+      await running;
       if (failure !== undefined) throw failure;
     },
     get failure() {
       return failure;
     },
-    stop: () => stop.abort(),
   };
 }
 
