@@ -85,18 +85,16 @@ async function restoreAndLook(
   await mkdir(runDir, { mode: 0o700 });
   const plain = file.compressed ? join(folder, 'snapshot') : file.path;
   const wanted = { snapshot: plain, dataDir, member: MEMBER, peerUrl: PEER_URL, bumpRevision: 0 };
-  const sha256 = file.compressed
-    ? await inTurn(
-        () => proveSnapshotFile(file, plain, signal),
-        () => tools.restore(wanted, signal),
-      )
-    : await sideBySide(
-        (inner) => proveSnapshotFile(file, undefined, inner),
-        (inner) => tools.restore({ ...wanted, hashIsProven: true }, inner),
-        signal,
-      );
-  await assertSame(file);
-  const facts = await readDatabase(plain, signal);
+  const unpacked = file.compressed ? await proveSnapshotFile(file, plain, signal) : undefined;
+  const { sha256, facts } = await sideBySide(
+    async (inner) => {
+      const hash = unpacked ?? (await proveSnapshotFile(file, undefined, inner));
+      await assertSame(file);
+      return { sha256: hash, facts: await readDatabase(plain, inner) };
+    },
+    (inner) => tools.restore({ ...wanted, hashIsProven: unpacked === undefined }, inner),
+    signal,
+  );
   assertNotNewer(file.path, facts, etcdutl);
   await using etcd = await tools.start(
     { dataDir, runDir, member: MEMBER, peerUrl: PEER_URL, quota: file.plainSize * 2 + 2 ** 30 },
@@ -129,10 +127,4 @@ function assertNotNewer(path: string, facts: DatabaseFacts, etcdutl: string): vo
     why: `it is of etcd ${written}, and etcdutl is ${etcdutl}`,
     hint: 'Name a folder with etcdutl and etcd of that version or newer with --etcd-tools.',
   });
-}
-
-async function inTurn<T>(first: () => Promise<T>, then: () => Promise<void>): Promise<T> {
-  const result = await first();
-  await then();
-  return result;
 }
