@@ -130,7 +130,7 @@ const contests: Contest[] = [
   {
     title: 'restore from disk, vs `etcdutl snapshot restore`',
     goal: '≤ 1.10, memory ≤ 150 MB',
-    limit: 'etcdutl itself, and the disk',
+    limit: 'what cannot run beside etcdutl: the look before, reading what came out',
     ours: [ours(bed, ...into, snapshot)],
     theirs: [etcdutl(bed, snapshot)],
   },
