@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 /** What is measured: the bundle, as users start it. */
@@ -33,6 +34,23 @@ export async function measure(steps: readonly Step[]): Promise<Run> {
     peakMegabytes = Math.max(peakMegabytes, run.peakMegabytes);
   }
   return { seconds: (performance.now() - began) / 1000, cpuSeconds, peakMegabytes };
+}
+
+/**
+ * Peak resident memory of a program alone, in MB (10^6 bytes), without the programs that it starts: what GNU time tells is that of
+ * the largest of them all. The kernel keeps the peak; what it grows by in the last moments before the end is not seen.
+ */
+export async function ownPeak({ command, args, env }: Step): Promise<number> {
+  const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: 'ignore' });
+  let kibibytes = 0;
+  while (child.exitCode === null && child.signalCode === null) {
+    // A process that has ended and was not waited for has no memory.
+    const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
+    kibibytes = Math.max(kibibytes, Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? 0));
+    await setTimeout(20);
+  }
+  if (child.exitCode !== 0) throw new Error(`${command} ${args[0] ?? ''} ended with ${child.exitCode}`);
+  return (kibibytes * 1024) / 1e6;
 }
 
 /** GNU time reports what wait4 said of the process: user and system seconds, and the peak in KiB. */

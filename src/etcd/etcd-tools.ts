@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { abortError, asError, SnapshotError, systemCode } from '../errors.ts';
 import type { EtcdTools, RestoreWanted } from '../restore/ports.ts';
+import { flushBeside } from './flush-beside.ts';
 import { answersAsMember } from './peer-probe.ts';
 import { guardOf } from './process-guard.ts';
 import { startTemporaryEtcd } from './temporary-etcd.ts';
@@ -36,7 +37,13 @@ export function createEtcdTools(options: EtcdToolsOptions): EtcdTools {
     },
     async restore(wanted, signal) {
       const doing = `${wanted.snapshot} cannot be restored`;
-      await runTool(await find('etcdutl'), restoreArguments(wanted), doing, signal);
+      const program = await find('etcdutl');
+      const flushed = flushBeside(join(wanted.dataDir, 'member/snap/db'), signal);
+      try {
+        await runTool(program, restoreArguments(wanted), doing, signal);
+      } finally {
+        await flushed();
+      }
     },
     start: async (wanted, signal) =>
       startTemporaryEtcd(await find('etcd'), wanted, ['--unsafe-no-fsync'], signal),
@@ -68,6 +75,7 @@ function restoreArguments(wanted: RestoreWanted): string[] {
     `--initial-cluster=${member}=${peerUrl}`,
     `--initial-advertise-peer-urls=${peerUrl}`,
     ...(clusterToken === undefined ? [] : [`--initial-cluster-token=${clusterToken}`]),
+    ...(wanted.hashIsProven === true ? ['--skip-hash-check'] : []),
     ...(bumpRevision === 0 ? [] : [`--bump-revision=${bumpRevision}`, '--mark-compacted']),
   ];
 }

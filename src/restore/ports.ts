@@ -5,7 +5,7 @@ export interface EtcdTools {
   /** Whether etcdutl can raise revisions, which the first releases of 3.5 cannot. @throws as `version` */
   canBump(signal: AbortSignal): Promise<boolean>;
   /**
-   * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked.
+   * Makes the data folder of a cluster with one member out of a plain snapshot, whose hash is checked in the copy that it makes.
    * `dataDir` must not exist, or be empty. @throws SnapshotError `corrupt` | `disk-full` | `io` | `aborted`
    */
   restore(wanted: RestoreWanted, signal: AbortSignal): Promise<void>;
@@ -34,6 +34,8 @@ export interface RestoreWanted {
   readonly clusterToken?: string;
   /** How many revisions are skipped; 0: none. All before are marked as compacted then, so that watchers list anew. */
   readonly bumpRevision: number;
+  /** Leaves the hash alone. Only for data that are thrown away, while somebody else proves it. */
+  readonly hashIsProven?: boolean;
 }
 
 export interface StartWanted {

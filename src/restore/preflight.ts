@@ -19,6 +19,7 @@ import type { EtcdTools } from './ports.ts';
 import { rejoinObstacles } from './rejoin.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
 import { revisionsToAdd } from './revisions.ts';
+import { mayGoOn, type RunningProof, readBeforeProof } from './running-proof.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
@@ -47,6 +48,8 @@ export interface SnapshotFacts {
   readonly file: SnapshotFile;
   readonly sha256: string;
   readonly database: DatabaseFacts;
+  /** Of the hash; undefined when that was proven first. It has not begun where nobody is asked; else it has ended. */
+  readonly proof?: RunningProof;
 }
 
 export interface Wanted {
@@ -121,7 +124,7 @@ async function lookAround(
   if (wanted.purpose === 'rejoin') obstacles.push(...rejoinObstacles(order, places));
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
-  const snapshot = await collect(async () => {
+  const snapshot = await collect<SnapshotFacts | undefined>(async () => {
     if (resetting) return readOwnData(order, signal);
     return wanted.snapshot === undefined ? undefined : readSnapshot(wanted.snapshot, places.workDir, signal);
   });
@@ -178,6 +181,7 @@ async function lookAround(
           hadData: await exists(order.dataDir),
           step: undefined,
         };
+  if (obstacles.length > 0 || !mayGoOn(order, resuming)) await collect(async () => snapshot?.proof?.whole());
   return { obstacles, notes, snapshot, journal, workDir: places.workDir, files: token?.files ?? [], space };
 }
 
@@ -199,8 +203,7 @@ async function readSnapshot(path: string, workDir: string, signal: AbortSignal):
     const sha256 = await unpackInto(file, workDir, signal);
     return { file, sha256, database: await readDatabase(unpackedPath(workDir, sha256), signal) };
   }
-  const sha256 = await proveSnapshotFile(file, undefined, signal);
-  return { file, sha256, database: await readDatabase(file.path, signal) };
+  return readBeforeProof(file, signal);
 }
 
 async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<Obstacle[]> {
@@ -255,7 +258,7 @@ function clusterObstacle(
   ];
 }
 
-function obstacleOf(error: unknown): Obstacle {
+export function obstacleOf(error: unknown): Obstacle {
   if (!isSnapshotError(error)) return { what: asError(error).message, cure: 'see the kernel log (dmesg)' };
   const why = error.why === undefined ? '' : `: ${error.why}`;
   const hint = error.hint ?? 'try again';

@@ -12,11 +12,12 @@ import type { Journal } from './journal.ts';
 import { readJournal } from './journal-check.ts';
 import { journalPath, sweepLooks } from './places.ts';
 import type { EtcdTools } from './ports.ts';
-import { type Preflight, preflight, stopsByItself, type Wanted } from './preflight.ts';
+import { obstacleOf, type Preflight, preflight, stopsByItself, type Wanted } from './preflight.ts';
 import { assertNothingElseSaid, refusal, stopped, untouched } from './refusal.ts';
 import { readOldData } from './reset.ts';
 import { assertSameRestore, carryOut, type OnStep } from './restore.ts';
 import { assertNotGoingBack } from './rollback.ts';
+import { toolsBeside, withdraw } from './running-proof.ts';
 import { checkToken, decryptedBy, metadataObstacle } from './token-check.ts';
 import { undo } from './undo.ts';
 import { watchful } from './watch.ts';
@@ -68,15 +69,25 @@ export async function runRestore(
   if (purpose === 'rollback') return undo({ ...parts, order }, before, dialogue, signal);
   assertNotGoingBack(before);
   const resuming = before?.step === undefined ? undefined : before;
-  if (resuming === undefined) return goOn({ ...parts, order }, { purpose, resuming }, dialogue, signal);
+  if (resuming === undefined)
+    return goOn({ ...parts, order }, { purpose, resuming, before }, dialogue, signal);
   assertNothingElseSaid(parts.order, resuming);
   const bumpRevision = order.bumpGiven ? order.bumpRevision : resuming.bumpWanted;
-  return goOn({ ...parts, order: { ...order, bumpRevision } }, { purpose, resuming }, dialogue, signal);
+  return goOn(
+    { ...parts, order: { ...order, bumpRevision } },
+    { purpose, resuming, before },
+    dialogue,
+    signal,
+  );
 }
 
 async function goOn(
   parts: RestoreParts,
-  { purpose, resuming }: Pick<Wanted, 'purpose' | 'resuming'>,
+  {
+    purpose,
+    resuming,
+    before,
+  }: Pick<Wanted, 'purpose' | 'resuming'> & { readonly before: Journal | undefined },
   dialogue: RestoreDialogue,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -111,8 +122,12 @@ async function goOn(
     if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
     begun = true;
     const onStep = watchful(journal, parts, dialogue.onStep, signal);
-    await carryOut(journal, workshopOf(parts), onStep, signal).catch((error: unknown) => {
-      throw stopped(order, asError(error));
+    const tools = toolsBeside(parts.tools, found.snapshot);
+    await carryOut(journal, workshopOf({ ...parts, tools }), onStep, signal).catch(async (error: unknown) => {
+      const broken = found.snapshot?.proof?.failure;
+      if (broken === undefined || signal.aborted) throw stopped(order, asError(error));
+      await withdraw(journal, before);
+      throw refusal(untouched(order, undefined), [obstacleOf(broken)]);
     });
     // Which of the members has been left is known only now, when all data were kept.
     const made = await remaining(journal, signal);

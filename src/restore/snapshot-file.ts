@@ -1,12 +1,12 @@
-import { createReadStream, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { type FileHandle, open, realpath, stat, statfs } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { abortError, asError, isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import { IntegrityCheck, plausibleSnapshotSize } from '../snapshot/integrity.ts';
 import { looksLikeBolt } from './bolt-file.ts';
 import { looksLikeZip, openZip } from './zip-entry.ts';
 
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 4 * 1024 * 1024;
 const HEAD_BYTES = 64;
 
 /** A snapshot on the disk of this node, recognised by its first bytes and not by its name. */
@@ -65,8 +65,8 @@ export async function proveSnapshotFile(
   try {
     await using zip = file.compressed ? await openZip(file.path) : undefined;
     await using out = target === undefined ? undefined : await open(target, 'wx', 0o600);
-    const bytes = zip?.bytes() ?? createReadStream(file.path, { highWaterMark: READ_BYTES });
-    for await (const chunk of Readable.from(bytes, { signal }) as AsyncIterable<Buffer>) {
+    const bytes = zip === undefined ? plainBytes(file.path, signal) : Readable.from(zip.bytes(), { signal });
+    for await (const chunk of bytes as AsyncIterable<Buffer>) {
       if (check.bytes === 0 && !looksLikeBolt(chunk)) {
         throw noSnapshot(file.path, 'what is in the zip is no database of etcd');
       }
@@ -120,6 +120,18 @@ async function writeAll(out: FileHandle, chunk: Buffer, path: string): Promise<v
       hint: 'Free some space, or name a folder on another disk with --temp-dir.',
       cause: error,
     });
+  }
+}
+
+/** All chunks in one and the same buffer: new ones for hundreds of megabytes would take longer than reading them. */
+async function* plainBytes(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  await using file = await open(path, 'r');
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  for (;;) {
+    if (signal.aborted) throw abortError(signal);
+    const { bytesRead } = await file.read(buffer, 0, READ_BYTES);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
   }
 }
 

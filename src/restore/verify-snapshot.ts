@@ -4,6 +4,7 @@ import { SnapshotError } from '../errors.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { countKinds } from './kinds.ts';
 import type { EtcdTools } from './ports.ts';
+import { sideBySide } from './side-by-side.ts';
 import {
   assertSame,
   assertSpace,
@@ -83,16 +84,17 @@ async function restoreAndLook(
   const runDir = join(folder, 'run');
   await mkdir(runDir, { mode: 0o700 });
   const plain = file.compressed ? join(folder, 'snapshot') : file.path;
-  const restore = (inner: AbortSignal) =>
-    tools.restore({ snapshot: plain, dataDir, member: MEMBER, peerUrl: PEER_URL, bumpRevision: 0 }, inner);
-  const sha256 = file.compressed
-    ? await inTurn(
-        () => proveSnapshotFile(file, plain, signal),
-        () => restore(signal),
-      )
-    : await sideBySide((inner) => proveSnapshotFile(file, undefined, inner), restore, signal);
-  await assertSame(file);
-  const facts = await readDatabase(plain, signal);
+  const wanted = { snapshot: plain, dataDir, member: MEMBER, peerUrl: PEER_URL, bumpRevision: 0 };
+  const unpacked = file.compressed ? await proveSnapshotFile(file, plain, signal) : undefined;
+  const { sha256, facts } = await sideBySide(
+    async (inner) => {
+      const hash = unpacked ?? (await proveSnapshotFile(file, undefined, inner));
+      await assertSame(file);
+      return { sha256: hash, facts: await readDatabase(plain, inner) };
+    },
+    (inner) => tools.restore({ ...wanted, hashIsProven: unpacked === undefined }, inner),
+    signal,
+  );
   assertNotNewer(file.path, facts, etcdutl);
   await using etcd = await tools.start(
     { dataDir, runDir, member: MEMBER, peerUrl: PEER_URL, quota: file.plainSize * 2 + 2 ** 30 },
@@ -125,30 +127,4 @@ function assertNotNewer(path: string, facts: DatabaseFacts, etcdutl: string): vo
     why: `it is of etcd ${written}, and etcdutl is ${etcdutl}`,
     hint: 'Name a folder with etcdutl and etcd of that version or newer with --etcd-tools.',
   });
-}
-
-async function inTurn<T>(first: () => Promise<T>, then: () => Promise<void>): Promise<T> {
-  const result = await first();
-  await then();
-  return result;
-}
-
-/** What the proof finds wrong is told in its words, not in those of etcdutl, which stops when the proof fails. */
-async function sideBySide<T>(
-  proof: (signal: AbortSignal) => Promise<T>,
-  work: (signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-): Promise<T> {
-  const stop = new AbortController();
-  const either = AbortSignal.any([signal, stop.signal]);
-  const [proven, done] = await Promise.allSettled([
-    proof(signal).catch((error: unknown) => {
-      stop.abort(error);
-      throw error;
-    }),
-    work(either),
-  ]);
-  if (proven.status === 'rejected') throw proven.reason;
-  if (done.status === 'rejected') throw done.reason;
-  return proven.value;
 }

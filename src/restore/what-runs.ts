@@ -29,7 +29,7 @@ export async function whatRuns(order: Wanted, active: ActiveServices): Promise<O
   const services: Obstacle[] = [];
   for (const { name, state, pid } of await active(servicesOf(order))) {
     // An etcd of that name may well serve other data, which are no business of ours.
-    if (state === 'active' && pid !== undefined && (await hasDatabase(pid))) continue;
+    if (state === 'active' && pid !== undefined && hasDatabase(pid)) continue;
     const again = state === 'activating' ? ': systemd starts it, or will start it again in a moment' : '';
     services.push({ what: `the service ${name} is ${state}${again}`, cure });
   }

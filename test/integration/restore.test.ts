@@ -245,6 +245,21 @@ describe('etcd-snapshot restore', () => {
     expect(await n.names()).toEqual(['damaged', 'etcd']);
   });
 
+  it('leaves everything as it was when the hash tells, after all else was fine, that the snapshot is damaged', async () => {
+    await using n = await node();
+    expect(await n.run(['--yes', plain])).toMatchObject({ code: 0 });
+    const [names, journal] = [await n.names(), await readFile(join(n.folder, '.etcd-restore.json'), 'utf8')];
+    // In the middle of a value, where only the hash sees it.
+    const damaged = join(saved.path, 'damaged');
+    await writeFile(damaged, await flipped(plain, 100_000));
+    const result = await n.run(['--yes', damaged]);
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/is not touched\n.*its SHA-256 is \w+, but/);
+    expect(await n.names()).toEqual(names);
+    expect(await readFile(join(n.folder, '.etcd-restore.json'), 'utf8')).toBe(journal);
+    expect(await contentOf(n.dataDir)).toEqual(before);
+  });
+
   it('refuses while somebody listens where etcd would', async () => {
     await using n = await node();
     await using running = await startEtcd();
