@@ -1,39 +1,105 @@
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join, sep } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import { systemCode } from '../errors.ts';
 
 const CONNECT_MS = 2_000;
+/** What the kernel puts behind the name of a file that is open and has none any more. */
+const DELETED = ' (deleted)';
 
 /** A program that has a file of a folder open. */
 export interface User {
   readonly pid: number;
   readonly program: string;
+  /** By the name that the program opened it by, which in a container may be another than here. */
   readonly file: string;
 }
 
-/** Who has files of `folder` open, as far as this user can see: root sees all of this node. */
+/** The files of a data folder of etcd. */
+interface Known {
+  readonly prefix: string;
+  readonly names: ReadonlySet<string>;
+  /** As `identityOf`. */
+  readonly identities: ReadonlySet<string>;
+  readonly mounts: string | undefined;
+}
+
+/**
+ * Who has files of etcd's data folder open, as far as this user can see: root sees all of this node. A container may know the
+ * folder by another name, and another folder by this one, so that there the file itself is compared.
+ */
 export async function usersOf(folder: string): Promise<User[]> {
+  const files = await filesBelow(join(folder, 'member'));
+  const known: Known = {
+    prefix: `${folder}${sep}`,
+    names: new Set([...files.keys()].map((path) => basename(path))),
+    identities: new Set(files.values()),
+    mounts: await mountsOf('self'),
+  };
   const users: User[] = [];
   for (const name of await readdir('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const file = await firstOpenFile(pid, `${folder}${sep}`);
+    const file = await firstOpenFile(pid, known);
     if (file !== undefined) users.push({ pid, program: await programOf(pid), file });
   }
   return users;
 }
 
-async function firstOpenFile(pid: number, prefix: string): Promise<string | undefined> {
-  try {
-    for (const descriptor of await readdir(`/proc/${pid}/fd`)) {
-      const file = await readlink(join(`/proc/${pid}/fd`, descriptor)).catch(gone);
-      if (file?.startsWith(prefix) === true) return file;
+/** Whether a process has the database of an etcd open: of one whose data are elsewhere, when `usersOf` does not name it. */
+export async function hasDatabase(pid: number): Promise<boolean> {
+  return (await openFiles(pid)).some(({ file }) => file.endsWith('/member/snap/db'));
+}
+
+/** Path and identity of each file. */
+async function filesBelow(folder: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const entry of (await readdir(folder, { withFileTypes: true }).catch(gone)) ?? []) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      for (const [inner, identity] of await filesBelow(path)) found.set(inner, identity);
+      continue;
     }
-  } catch (error) {
-    gone(error);
+    const identity = await identityOf(path);
+    if (identity !== undefined) found.set(path, identity);
+  }
+  return found;
+}
+
+async function firstOpenFile(pid: number, known: Known): Promise<string | undefined> {
+  let mounts: string | undefined;
+  for (const { file, descriptor } of await openFiles(pid)) {
+    const here = file.startsWith(known.prefix);
+    if (!here && !known.names.has(basename(file))) continue;
+    mounts ??= await mountsOf(String(pid));
+    // A file that is gone cannot be compared; a name that fits is reason enough.
+    if (here && (mounts === known.mounts || file.endsWith(DELETED))) return file;
+    const identity = await identityOf(descriptor);
+    if (identity !== undefined && known.identities.has(identity)) return file;
   }
   return undefined;
+}
+
+async function openFiles(pid: number): Promise<{ readonly file: string; readonly descriptor: string }[]> {
+  const folder = `/proc/${pid}/fd`;
+  const found: { readonly file: string; readonly descriptor: string }[] = [];
+  for (const name of (await readdir(folder).catch(gone)) ?? []) {
+    const descriptor = join(folder, name);
+    const file = await readlink(descriptor).catch(gone);
+    if (file?.startsWith('/') === true) found.push({ file, descriptor });
+  }
+  return found;
+}
+
+/** Device and number of a file, which it has by whatever name it is reached. */
+async function identityOf(path: string): Promise<string | undefined> {
+  const stats = await stat(path, { bigint: true }).catch(gone);
+  return stats && `${stats.dev}:${stats.ino}`;
+}
+
+/** Processes with the same answer know all files by the same names. */
+async function mountsOf(pid: string): Promise<string | undefined> {
+  return readlink(`/proc/${pid}/ns/mnt`).catch(gone);
 }
 
 async function programOf(pid: number): Promise<string> {
@@ -42,7 +108,7 @@ async function programOf(pid: number): Promise<string> {
 
 /** Processes end while they are looked at, and those of others are not shown to everybody. */
 function gone(error: unknown): undefined {
-  if (!['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
+  if (!['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
 }
 
 /** Whether somebody listens there. @param address `host:port` */
