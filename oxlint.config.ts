@@ -58,6 +58,7 @@ const everythingButTheCommandLine = [
   'app',
   'recovery',
   'fetch-snapshot',
+  'init-system',
   'removal',
   'errors',
   'logger',
@@ -102,6 +103,12 @@ const borders: readonly Border[] = [
     packages: ['node:*', 'node:*/*'],
     message: `${place} composes: SDKs stay behind stores/ and kube/, and the command line is not its business`,
   })),
+  {
+    place: 'init-system.ts',
+    types: ['restore/what-runs'],
+    packages: ['node:child_process', 'node:util'],
+    message: 'init-system.ts asks what services run, and knows nothing of why',
+  },
   {
     place: 'snapshot/',
     ...domain,

@@ -5,8 +5,10 @@ import type { RestoreOrder } from './config/restore-settings.ts';
 import type { Config } from './config/types.ts';
 import { createEtcdTools } from './etcd/etcd-tools.ts';
 import { download, locate, lookUp } from './fetch-snapshot.ts';
+import { systemdServices } from './init-system.ts';
 import { type RestoreDialogue, runRestore } from './restore/run-restore.ts';
 import { type VerifiedSnapshot, verifySnapshot } from './restore/verify-snapshot.ts';
+import { lockFolder } from './stores/folder-lock.ts';
 
 /** What works on snapshots that exist, without an etcd: the commands' view of it. */
 export interface Recovery {
@@ -53,7 +55,12 @@ export function openRecovery(config: Config, env: Readonly<Record<string, string
               download: (inner: AbortSignal) => download(where, config.snapshotDir, config, inner),
             }
           : undefined;
-      return runRestore({ order, snapshot: path, fetch, tools, now: () => new Date() }, dialogue, signal);
+      const active = systemdServices(env['PATH'] ?? '');
+      return runRestore(
+        { order, snapshot: path, fetch, tools, active, lock: lockFolder, now: () => new Date() },
+        dialogue,
+        signal,
+      );
     },
   };
 }

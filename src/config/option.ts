@@ -86,6 +86,7 @@ export type OptionKey =
   | 'clusterResetRestorePath'
   | 'clusterInit'
   | 'manifests'
+  | 'initialCluster'
   | 'printCommands'
   | 'uninstall'
   | 'output'

@@ -137,6 +137,14 @@ export const restoreOptions: readonly Option[] = [
     commands: ['restore'],
   },
   {
+    key: 'initialCluster',
+    flag: 'initial-cluster',
+    type: 'string',
+    help: 'With --rejoin of kubeadm: all members, as "etcdctl member add" printed them on the restored node',
+    section: 'Restore',
+    commands: ['restore'],
+  },
+  {
     key: 'printCommands',
     flag: 'print-commands',
     type: 'boolean',

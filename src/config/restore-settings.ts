@@ -5,6 +5,9 @@ import { type Distribution, Redacted } from './types.ts';
 
 /** As etcd's own documentation advises: more than a cluster changes between a snapshot and its restore. */
 const BUMP_REVISION = 1_000_000_000;
+/** Where kubelet of kubeadm finds its static pods. */
+const MANIFESTS = '/etc/kubernetes/manifests';
+const PEER_URL = /^https?:\/\/[^/\s,]+:\d{1,5}$/;
 
 /** What the user wants of a restore, as far as flags and surroundings say it. */
 export interface RestoreOrder {
@@ -23,6 +26,7 @@ export interface RestoreOrder {
   readonly peerUrl: string | undefined;
   /** 0: revisions go on where the snapshot ends. */
   readonly bumpRevision: number;
+  readonly bumpGiven: boolean;
   /** Given by flag or variable; else it is in the server folder. */
   readonly token: Redacted | undefined;
   /** Of a server that this one joins; restoring and joining exclude each other. */
@@ -30,6 +34,9 @@ export interface RestoreOrder {
   readonly allowOtherCluster: boolean;
   /** Of kubelet's static pods, with kubeadm. */
   readonly manifestDir: string | undefined;
+  readonly manifestsGiven: boolean;
+  /** `name=url,name=url`: all members of the cluster that a kubeadm node rejoins, itself included. */
+  readonly initialCluster: string | undefined;
   /** `host:port` where nobody may listen while the data are changed. */
   readonly addresses: readonly string[];
   readonly dryRun: boolean;
@@ -79,18 +86,7 @@ export function restoreOrder(
     });
   }
   const { peerUrl, memberName: member } = given;
-  if (peerUrl !== undefined && !/^https?:\/\/[^/\s,]+:\d{1,5}$/.test(peerUrl)) {
-    problems.push({
-      what: `--peer-url: ${JSON.stringify(peerUrl)} is no address`,
-      cure: 'write https://host:2380',
-    });
-  }
-  if (member !== undefined && !/^[^\s,=]+$/.test(member)) {
-    problems.push({
-      what: `--member-name: ${JSON.stringify(member)} is no name of a member`,
-      cure: 'use no blanks, commas or =',
-    });
-  }
+  checkMembers(given, distribution, purpose, problems);
   const dataDir = resolve(around.cwd, around.dataDir);
   const rancher = distribution === 'k3s' || distribution === 'rke2';
   const serverDir = rancher ? join(dataDir, 'server') : undefined;
@@ -104,15 +100,52 @@ export function restoreOrder(
     member,
     peerUrl,
     bumpRevision: given.bumpRevision === undefined ? BUMP_REVISION : Number(given.bumpRevision),
+    bumpGiven: given.bumpRevision !== undefined,
     token: given.token === undefined ? undefined : new Redacted(given.token),
     serverUrl: given.serverUrl,
-    manifestDir: distribution === 'kubeadm' ? (given.manifests ?? '/etc/kubernetes/manifests') : undefined,
+    manifestDir: distribution === 'kubeadm' ? resolve(around.cwd, given.manifests ?? MANIFESTS) : undefined,
+    manifestsGiven: given.manifests !== undefined,
+    initialCluster: given.initialCluster,
     allowOtherCluster: isTrue(given.allowOtherCluster),
     addresses: addressesOf(distribution, given),
     dryRun: isTrue(given.dryRun),
     printCommands: isTrue(given.printCommands),
     yes: isTrue(given.yes),
   };
+}
+
+function checkMembers(
+  { peerUrl, memberName: member, initialCluster }: Given,
+  distribution: Distribution,
+  purpose: RestoreOrder['purpose'],
+  problems: Problem[],
+): void {
+  if (peerUrl !== undefined && !PEER_URL.test(peerUrl)) {
+    problems.push({
+      what: `--peer-url: ${JSON.stringify(peerUrl)} is no address`,
+      cure: 'write https://host:2380',
+    });
+  }
+  if (member !== undefined && !/^[^\s,=]+$/.test(member)) {
+    problems.push({
+      what: `--member-name: ${JSON.stringify(member)} is no name of a member`,
+      cure: 'use no blanks, commas or =',
+    });
+  }
+  if (initialCluster === undefined) return;
+  if (distribution !== 'kubeadm' || purpose !== 'rejoin') {
+    const what = '--initial-cluster has a meaning with --rejoin of kubeadm only';
+    problems.push({ what, cure: 'leave it out' });
+  }
+  const wrong = initialCluster.split(',').find((one) => {
+    const [, name, url] = /^([^=]*)=(.*)$/.exec(one) ?? [];
+    return !/^[^\s,=]+$/.test(name ?? '') || !PEER_URL.test(url ?? '');
+  });
+  if (wrong === undefined) return;
+  problems.push({
+    what: `--initial-cluster: ${JSON.stringify(wrong)} is no member`,
+    cure: 'write name=https://host:2380,name=https://host:2380, as etcdctl member add prints it',
+  });
 }
 
 function purposeOf(given: Given, words: readonly string[]): RestoreOrder['purpose'] {
@@ -127,6 +160,12 @@ function checkPurpose(
   words: readonly string[],
   problems: Problem[],
 ): void {
+  if (purpose === 'rollback' && isTrue(given.printCommands)) {
+    problems.push({
+      what: '--print-commands has no meaning with --rollback',
+      cure: 'leave one of them out; --rollback --dry-run shows what would be moved',
+    });
+  }
   if (isTrue(given.rollback) && isTrue(given.rejoin)) {
     problems.push({ what: '--rollback and --rejoin exclude each other', cure: 'give one of them' });
   }

@@ -163,7 +163,8 @@ async function setAside(journal: Journal): Promise<void> {
 
 /** What lies in a mounted data folder and is neither ours nor an earlier restore's. */
 export async function namesOfData({ places }: Journal): Promise<string[]> {
-  const kept = /^(?:etcd-(?:old|restore|undone)-\d+|lost\+found|\.?\.etcd-restore\.json.*)$/;
+  const kept =
+    /^(?:etcd-(?:old|restore|undone)-\d+|lost\+found|\.etcd-snapshot\..*|\.?\.etcd-restore\.json.*)$/;
   return (await readdir(places.dataDir)).filter((name) => !kept.test(name));
 }
 

@@ -33,7 +33,14 @@ export interface Places {
    */
   readonly mounted: boolean;
   /** Where kubelet finds its pods, and where they are meanwhile; undefined where others run etcd. */
-  readonly manifests: { readonly dir: string; readonly away: string } | undefined;
+  readonly manifests: ManifestPlaces | undefined;
+}
+
+export interface ManifestPlaces {
+  readonly dir: string;
+  readonly away: string;
+  /** What a member that rejoins is started with: `name=url` of all members. */
+  readonly initialCluster?: string;
 }
 
 /**

@@ -50,7 +50,7 @@ function resourceOf(name: string): string {
   return resource === undefined ? name : `${resource}.${group}`;
 }
 
-/** The first key that does not begin with `prefix`. */
+/** The first key that does not begin with `prefix`; of a key that stands for itself, the next one. */
 function behind(prefix: string): string {
-  return `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;
+  return prefix.endsWith('/') ? `${prefix.slice(0, -1)}0` : `${prefix}\0`;
 }

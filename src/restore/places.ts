@@ -1,9 +1,10 @@
-import { stat, statfs } from 'node:fs/promises';
+import { readdir, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { existingFolder, exists } from './files.ts';
 import type { Journal, Places } from './journal.ts';
 import type { SnapshotFile } from './snapshot-file.ts';
+import { isUnpacked } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
 
 /** In bytes. */
@@ -34,7 +35,11 @@ export async function placesFor(order: RestoreOrder, now: Date): Promise<Places>
     const manifests =
       dir === undefined || !(await exists(join(dir, 'etcd.yaml')))
         ? undefined
-        : { dir, away: `${dir.replace(/\/$/, '')}-restore-${stamp}` };
+        : {
+            dir,
+            away: `${dir}-restore-${stamp}`,
+            ...(order.initialCluster === undefined ? {} : { initialCluster: order.initialCluster }),
+          };
     return { dataDir, workDir, oldDir, serverDir, mounted, manifests };
   }
 }
@@ -46,11 +51,51 @@ export async function isMounted(folder: string): Promise<boolean> {
   return own.dev !== above.dev;
 }
 
-/** Bytes that are needed, and free, where the new data come to be. */
-export async function spaceFor(places: Places, file: SnapshotFile | undefined): Promise<Space> {
-  const { bavail, bsize } = await statfs(await existingFolder(dirname(places.workDir)));
-  const needed = file === undefined ? 0 : file.plainSize * (file.compressed ? 2 : 1) + LOG_BYTES;
-  return { needed, free: bavail * bsize };
+/**
+ * Bytes that are still to be written, and free for them, where the new data come to be. What a restore that was cut off has
+ * left of them goes before they are made anew.
+ */
+export async function spaceFor(
+  { workDir }: Pick<Places, 'workDir'>,
+  file: Pick<SnapshotFile, 'plainSize'> | undefined,
+): Promise<Space> {
+  const { bavail, bsize } = await statfs(await existingFolder(dirname(workDir)));
+  const left = await sizeOf(join(workDir, 'data'));
+  // A zip has been unpacked there by now.
+  const needed = file === undefined ? 0 : file.plainSize + LOG_BYTES;
+  return { needed, free: bavail * bsize + left };
+}
+
+/** Bytes that a folder takes on its disk; 0 when there is none. */
+async function sizeOf(folder: string): Promise<number> {
+  if (!(await exists(folder))) return 0;
+  let bytes = 0;
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    bytes += entry.isDirectory() ? await sizeOf(path) : (await stat(path)).blocks * 512;
+  }
+  return bytes;
+}
+
+/**
+ * Removes what a look that was killed has left: a snapshot that was unpacked, in a work folder that no journal names. For
+ * who has the lock. @param kept the work folder of a restore that was cut off
+ */
+export async function sweepLooks(dataDir: string, kept: string | undefined): Promise<void> {
+  const mounted = await isMounted(dataDir);
+  const folder = mounted ? dataDir : dirname(dataDir);
+  if (!(await exists(folder))) return;
+  const prefix = `${mounted ? 'etcd' : basename(dataDir)}-restore-`;
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const { name } = entry;
+    const path = join(folder, name);
+    if (!entry.isDirectory() || path === kept) continue;
+    if (!name.startsWith(prefix) || !/^\d+$/.test(name.slice(prefix.length))) continue;
+    const inside = await readdir(path);
+    if (inside.every((one) => isUnpacked(one))) {
+      await rm(path, { recursive: true });
+    }
+  }
 }
 
 export async function ownerOf(dataDir: string): Promise<Journal['owner']> {

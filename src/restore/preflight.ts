@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { asError, isSnapshotError } from '../errors.ts';
@@ -9,20 +9,22 @@ import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { versionObstacles } from './etcdutl-check.ts';
 import { existingFolder, exists } from './files.ts';
-import type { Journal, Purpose } from './journal.ts';
-import { stopsByItself } from './manifests.ts';
+import { type Journal, type Places, type Purpose, steps } from './journal.ts';
+import { startsEtcd } from './manifests.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
-import { type Obstacle, serviceOf } from './order.ts';
+import type { Obstacle } from './order.ts';
+import { memberOf } from './own-member.ts';
 import { isMounted, ownerOf, placesFor, type Space, spaceFor } from './places.ts';
 import type { EtcdTools } from './ports.ts';
+import { rejoinObstacles } from './rejoin.ts';
 import { readOwnData, resetObstacles } from './reset.ts';
 import { revisionsToAdd } from './revisions.ts';
-import { listens, usersOf } from './running.ts';
 import { assertSpace, findSnapshotFile, proveSnapshotFile, type SnapshotFile } from './snapshot-file.ts';
 import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
 import { whereTheLogIs } from './wal.ts';
+import { type ActiveServices, whatRuns } from './what-runs.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -47,19 +49,52 @@ export interface SnapshotFacts {
   readonly database: DatabaseFacts;
 }
 
+export interface Wanted {
+  readonly purpose: Purpose;
+  readonly snapshot: string | undefined;
+  /** A restore that was cut off, whose folders are used again. */
+  readonly resuming: Journal | undefined;
+}
+
+interface Parts {
+  readonly tools: EtcdTools;
+  readonly active: ActiveServices;
+  readonly now: Date;
+}
+
 /**
  * Looks at everything that could stop a restore, and goes on looking when it finds something.
- * @throws SnapshotError `aborted`, and what is wrong with a journal that is there
+ * @throws SnapshotError `aborted`; what was unpacked for the look is gone then
  */
 export async function preflight(
   order: RestoreOrder,
-  wanted: {
-    readonly purpose: Purpose;
-    readonly snapshot: string | undefined;
-    /** A restore that was cut off, whose folders are used again. */
-    readonly resuming: Journal | undefined;
-  },
-  parts: { readonly tools: EtcdTools; readonly now: Date },
+  wanted: Wanted,
+  parts: Parts,
+  signal: AbortSignal,
+): Promise<Preflight> {
+  const { resuming } = wanted;
+  const places = resuming?.places ?? (await placesFor(order, parts.now));
+  try {
+    return await lookAround(order, wanted, places, parts, signal);
+  } catch (error) {
+    if (resuming === undefined) await rm(places.workDir, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Whether what runs etcd is moved away by the restore itself, which then waits for its end. */
+export async function stopsByItself({ places, step }: Pick<Journal, 'places' | 'step'>): Promise<boolean> {
+  const { manifests } = places;
+  if (manifests === undefined) return false;
+  const left = step === undefined || steps.indexOf(step) <= steps.indexOf('stop');
+  return left || startsEtcd(manifests.dir);
+}
+
+async function lookAround(
+  order: RestoreOrder,
+  wanted: Wanted,
+  places: Places,
+  parts: Parts,
   signal: AbortSignal,
 ): Promise<Preflight> {
   const obstacles: Obstacle[] = [];
@@ -73,17 +108,19 @@ export async function preflight(
       return undefined;
     }
   };
-  if (!(await stopsByItself(order))) obstacles.push(...(await whatRuns(order)));
+  const { resuming } = wanted;
+  if (!(await stopsByItself({ places, step: resuming?.step }))) {
+    obstacles.push(...(await whatRuns(order, parts.active)));
+  }
   obstacles.push(...(await whatFolderForbids(order)));
   await collect(async () => {
     const log = await whereTheLogIs(order);
     obstacles.push(...log.obstacles);
     notes.push(...log.notes);
   });
+  if (wanted.purpose === 'rejoin') obstacles.push(...rejoinObstacles(order, places));
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
-  const { resuming } = wanted;
-  const places = resuming?.places ?? (await placesFor(order, parts.now));
   const snapshot = await collect(async () => {
     if (resetting) return readOwnData(order, signal);
     return wanted.snapshot === undefined ? undefined : readSnapshot(wanted.snapshot, places.workDir, signal);
@@ -153,42 +190,17 @@ function rememberedOf({ file, sha256, database }: SnapshotFacts): Journal['snaps
 async function readSnapshot(path: string, workDir: string, signal: AbortSignal): Promise<SnapshotFacts> {
   const file = await findSnapshotFile(path);
   if (file.compressed) {
+    const known = (await exists(workDir)) ? await proveSnapshotFile(file, undefined, signal) : undefined;
+    if (known !== undefined && (await exists(unpackedPath(workDir, known)))) {
+      return { file, sha256: known, database: await readDatabase(unpackedPath(workDir, known), signal) };
+    }
     const cure = 'Free some space on that disk: the new data come to be there.';
     await assertSpace(dirname(workDir), file.plainSize * 2 + LOG_BYTES, 'the restore', cure);
-    const known = (await exists(workDir)) ? await proveSnapshotFile(file, undefined, signal) : undefined;
-    const there = known !== undefined && (await exists(unpackedPath(workDir, known)));
-    const sha256 = there ? known : await unpackInto(file, workDir, signal);
+    const sha256 = await unpackInto(file, workDir, signal);
     return { file, sha256, database: await readDatabase(unpackedPath(workDir, sha256), signal) };
   }
   const sha256 = await proveSnapshotFile(file, undefined, signal);
   return { file, sha256, database: await readDatabase(file.path, signal) };
-}
-
-/** Programs that must end before data are moved. */
-export async function whatRuns(order: RestoreOrder): Promise<Obstacle[]> {
-  const users = await usersOf(order.dataDir);
-  const [service, stop] = [serviceOf(order), stopCommand(order)];
-  const open = users.map(({ pid, program, file }) => ({
-    what: `${program} (pid ${pid}) is running and has ${file} open`,
-    cure: stop,
-  }));
-  if (open.length > 0) return open;
-  const answers = await Promise.all(
-    order.addresses.map(async (address) => ((await listens(address)) ? address : '')),
-  );
-  return answers
-    .filter((address) => address !== '')
-    .map((address) => ({
-      what: `somebody listens on ${address}: ${service}, its API server or its etcd is still running`,
-      cure: stop,
-    }));
-}
-
-function stopCommand(order: RestoreOrder): string {
-  if (order.distribution === 'kubeadm') {
-    return 'move the manifests out of /etc/kubernetes/manifests, and wait until etcd and the API server have ended';
-  }
-  return `stop it: systemctl stop ${serviceOf(order)}`;
 }
 
 async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<Obstacle[]> {
@@ -241,33 +253,6 @@ function clusterObstacle(
       cure: 'choose a snapshot of this cluster, or say that you mean it with --allow-other-cluster',
     },
   ];
-}
-
-/** The one member that will be: K3s gives a new name each time, others keep theirs. */
-function memberOf(
-  order: RestoreOrder,
-  database: DatabaseFacts | undefined,
-  obstacles: Obstacle[],
-): { readonly member: string; readonly peerUrl: string } | undefined {
-  const known = database?.members ?? [];
-  const rancher = order.serverDir !== undefined;
-  const own = `${order.nodeName}-`;
-  const mine = known.filter(({ name }) =>
-    rancher
-      ? name.startsWith(own) && /^[0-9a-f]{8}$/.test(name.slice(own.length))
-      : name === (order.member ?? order.nodeName),
-  );
-  const self = mine.at(-1) ?? (known.length === 1 ? known[0] : undefined);
-  const member = order.member ?? (rancher ? `${order.nodeName}-${randomUUID().slice(0, 8)}` : self?.name);
-  const peerUrl = order.peerUrl ?? self?.peerUrls[0];
-  if (member !== undefined && peerUrl !== undefined) return { member, peerUrl };
-  if (database === undefined) return undefined;
-  const names = known.map(({ name, peerUrls }) => `${name} (${peerUrls.join(',')})`).join(', ');
-  obstacles.push({
-    what: `which member of the snapshot this node is cannot be told; there are ${names}`,
-    cure: 'give --member-name and --peer-url',
-  });
-  return undefined;
 }
 
 function obstacleOf(error: unknown): Obstacle {

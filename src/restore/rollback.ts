@@ -67,7 +67,8 @@ async function makeMove({ places }: Journal, { from, to }: Move): Promise<void> 
   await moveTo(from, to);
 }
 
-async function movesBack(journal: Journal): Promise<Move[]> {
+/** What a rollback would move. @throws SnapshotError `not-found` when the old data are gone */
+export async function movesBack(journal: Journal): Promise<Move[]> {
   const { places, began, hadData } = journal;
   const oldIsAside = await exists(places.oldDir);
   if (hadData && isBehind(journal, 'set-aside') && !oldIsAside) {

@@ -1,24 +1,27 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
-import { readDatabase } from './database.ts';
+import { type DatabaseMember, readDatabase } from './database.ts';
+import { etcdctlOf, withManifest } from './etcd-manifest.ts';
 import { exists, realFolder } from './files.ts';
 import type { Journal } from './journal.ts';
 import { readJournal } from './journal-check.ts';
-import { stopPods, stopsByItself, withManifest } from './manifests.ts';
-import type { Obstacle } from './order.ts';
-import { journalPath } from './places.ts';
+import { journalPath, sweepLooks } from './places.ts';
 import type { EtcdTools } from './ports.ts';
-import { type Preflight, preflight, whatRuns } from './preflight.ts';
+import { type Preflight, preflight, stopsByItself, type Wanted } from './preflight.ts';
+import { assertNothingElseSaid, refusal, stopped, untouched } from './refusal.ts';
 import { readOldData } from './reset.ts';
 import { assertSameRestore, carryOut, type OnStep } from './restore.ts';
-import { assertNotGoingBack, rollBack } from './rollback.ts';
+import { assertNotGoingBack } from './rollback.ts';
 import { checkToken, decryptedBy, metadataObstacle } from './token-check.ts';
-import { checkList, nextText, planText, rollbackCommand } from './words.ts';
+import { undo } from './undo.ts';
+import { watchful } from './watch.ts';
+import { type ActiveServices, whatRuns } from './what-runs.ts';
+import { checkList, nextText, planText } from './words.ts';
 
 /** Told what happens, and asked. */
 export interface RestoreDialogue {
@@ -43,6 +46,9 @@ export interface RestoreParts {
   /** How it comes to that path from S3; undefined for one that is on this node. */
   readonly fetch: SnapshotFetch | undefined;
   readonly tools: EtcdTools;
+  readonly active: ActiveServices;
+  /** Takes a folder for this process. @throws SnapshotError `busy` when another one has it */
+  readonly lock: (folder: string, signal: AbortSignal) => Promise<AsyncDisposable>;
   readonly now: () => Date;
 }
 
@@ -54,51 +60,110 @@ export async function runRestore(
 ): Promise<string | undefined> {
   const said = await withManifest(parts.order);
   const order = { ...said, dataDir: await realFolder(said.dataDir) };
-  const began = parts.now().getTime();
-  const before = await readJournal(await journalPath(order.dataDir));
-  if (order.purpose === 'rollback') return undo(order, before, dialogue, signal);
+  const path = await journalPath(order.dataDir);
+  await using lock = await locked(order, order.serverDir ?? dirname(path), parts.lock, signal);
+  const before = await readJournal(path);
+  if (lock !== undefined) await sweepLooks(order.dataDir, before?.places.workDir);
+  const { purpose } = order;
+  if (purpose === 'rollback') return undo({ ...parts, order }, before, dialogue, signal);
   assertNotGoingBack(before);
-  const isHere = before?.step !== undefined && (await hasSnapshot(before, parts.snapshot));
-  if (
-    parts.fetch !== undefined &&
-    !isHere &&
-    !(await fetched({ ...parts, order }, parts.fetch, dialogue, signal))
-  )
-    return undefined;
   const resuming = before?.step === undefined ? undefined : before;
+  if (resuming === undefined) return goOn({ ...parts, order }, { purpose, resuming }, dialogue, signal);
+  assertNothingElseSaid(parts.order, resuming);
+  const bumpRevision = order.bumpGiven ? order.bumpRevision : resuming.bumpWanted;
+  return goOn({ ...parts, order: { ...order, bumpRevision } }, { purpose, resuming }, dialogue, signal);
+}
+
+async function goOn(
+  parts: RestoreParts,
+  { purpose, resuming }: Pick<Wanted, 'purpose' | 'resuming'>,
+  dialogue: RestoreDialogue,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { order } = parts;
+  const began = parts.now().getTime();
+  const isHere = resuming !== undefined && (await hasSnapshot(resuming, parts.snapshot));
+  if (parts.fetch !== undefined && !isHere && !(await fetched(parts, parts.fetch, dialogue, signal))) {
+    return undefined;
+  }
   const found =
-    resuming?.purpose === 'reset' && order.purpose === 'reset'
-      ? await goingOn(order, resuming, signal)
+    resuming?.purpose === 'reset' && purpose === 'reset'
+      ? await goingOn(parts, resuming, signal)
       : await preflight(
           order,
-          { purpose: order.purpose, snapshot: parts.snapshot, resuming },
+          { purpose, snapshot: parts.snapshot, resuming },
           { ...parts, now: new Date(began) },
           signal,
         );
   const fresh = found.journal;
   let begun = false;
   try {
-    if (found.obstacles.length > 0 || fresh === undefined) throw refusal(order, found.obstacles);
+    if (found.obstacles.length > 0 || fresh === undefined) {
+      throw refusal(untouched(order, resuming), found.obstacles);
+    }
     const journal = resuming ?? fresh;
     if (resuming !== undefined) assertSameRestore(resuming, fresh);
     const going = resuming === undefined ? '' : `Going on in the step ${resuming.step}, where it stopped.\n`;
-    dialogue.onPlan(`${going}${planText(order, found, journal)}`);
+    if (resuming !== undefined && order.printCommands) throw notByHand(resuming);
+    const plan = `${going}${planText(order, found, journal)}`;
+    dialogue.onPlan(order.printCommands ? commented(plan) : plan);
     if (order.printCommands) return commandsText(order, found, journal);
     if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
     begun = true;
-    await carryOut(journal, workshopOf({ ...parts, order }), dialogue.onStep, signal).catch(
-      (error: unknown) => {
-        throw stopped(order, asError(error));
-      },
-    );
+    const onStep = watchful(journal, parts, dialogue.onStep, signal);
+    await carryOut(journal, workshopOf(parts), onStep, signal).catch((error: unknown) => {
+      throw stopped(order, asError(error));
+    });
     // Which of the members has been left is known only now, when all data were kept.
     const made = await remaining(journal, signal);
     const seconds = (parts.now().getTime() - began) / 1000;
-    return `${checkList(order, journal, found, seconds)}\n${nextText(order, found, journal, made)}`;
+    const next = nextText(order, found, journal, { self: made, etcdctl: await etcdctlOf(order) });
+    return `${checkList(order, journal, found, seconds)}\n${next}`;
   } finally {
     // A zip was unpacked there for the look.
     if (!begun && resuming === undefined) await rm(found.workDir, { recursive: true, force: true });
   }
+}
+
+/**
+ * Keeps a second restore of the same data away. Where the folder cannot be written to there is nothing to keep away: the look
+ * says why nothing can be done there.
+ */
+async function locked(
+  { dataDir }: RestoreOrder,
+  folder: string,
+  lock: RestoreParts['lock'],
+  signal: AbortSignal,
+): Promise<AsyncDisposable | undefined> {
+  const writable = await access(folder, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  if (!writable) return undefined;
+  return lock(folder, signal).catch((error: unknown) => {
+    if (!isSnapshotError(error, 'busy')) throw error;
+    throw new SnapshotError('busy', `Another etcd-snapshot is at work on ${dataDir}, or beside it`, {
+      ...(error.why === undefined ? {} : { why: error.why }),
+      hint: 'Wait until it has ended, and run the same command again.',
+      cause: error,
+    });
+  });
+}
+
+function notByHand({ places, step }: Journal): SnapshotError {
+  return new SnapshotError(
+    'usage',
+    `The restore of ${places.dataDir} has begun, and cannot be ended by hand`,
+    {
+      why: `it stopped in the step ${step}, and commands would begin it anew`,
+      hint: 'Go on without --print-commands, or put the old data back with "etcd-snapshot restore --rollback" first.',
+    },
+  );
+}
+
+/** As lines that a shell passes over. */
+function commented(text: string): string {
+  return text.trimEnd().replaceAll(/^/gm, '# ');
 }
 
 /**
@@ -113,7 +178,7 @@ async function fetched(
 ): Promise<boolean> {
   const { order, snapshot: path } = parts;
   const found = await fetch.lookUp(signal);
-  const looked = { tools: parts.tools, now: parts.now() };
+  const looked = { ...parts, now: parts.now() };
   const { obstacles } = await preflight(
     order,
     { purpose: 'restore', snapshot: undefined, resuming: undefined },
@@ -121,7 +186,7 @@ async function fetched(
     signal,
   );
   const all = [...obstacles, ...(await metadataObstacle(order, found.tokenHash))];
-  if (all.length > 0) throw refusal(order, all);
+  if (all.length > 0) throw refusal(untouched(order, undefined), all);
   if (!order.dryRun) {
     await fetch.download(signal);
     return true;
@@ -137,75 +202,34 @@ async function hasSnapshot({ snapshot }: Journal, path: string | undefined): Pro
   return snapshot !== undefined && snapshot.path === path && (await exists(snapshot.path));
 }
 
-/** Addresses of the one member that there is now. */
-async function remaining({ places, purpose }: Journal, signal: AbortSignal): Promise<readonly string[]> {
-  if (purpose !== 'reset') return [];
-  const { members } = await readDatabase(join(places.dataDir, 'member/snap/db'), signal);
-  return members.flatMap(({ peerUrls }) => peerUrls);
+/** The one member that there is now. */
+async function remaining(
+  { places, purpose }: Journal,
+  signal: AbortSignal,
+): Promise<DatabaseMember | undefined> {
+  if (purpose !== 'reset') return undefined;
+  return (await readDatabase(join(places.dataDir, 'member/snap/db'), signal)).members[0];
 }
 
 /** What a reset worked on may have been moved already; that it was sound was seen when it began. */
-async function goingOn(order: RestoreOrder, journal: Journal, signal: AbortSignal): Promise<Preflight> {
+async function goingOn(
+  { order, active }: RestoreParts,
+  journal: Journal,
+  signal: AbortSignal,
+): Promise<Preflight> {
   const { workDir } = journal.places;
   const snapshot = await readOldData(journal, signal);
   const token = await checkToken(order, snapshot.database);
-  const obstacles = [...(await whatRuns(order)), ...token.obstacles];
+  const running = (await stopsByItself(journal)) ? [] : await whatRuns(order, active);
+  const obstacles = [...running, ...token.obstacles];
   const space = { needed: 0, free: 0 };
   return { obstacles, notes: token.notes, snapshot, journal, workDir, files: token.files, space };
 }
 
-function workshopOf({ order, tools }: RestoreParts): Workshop {
+function workshopOf({ order, tools, active }: RestoreParts): Workshop {
   return {
     tools,
-    running: () => whatRuns(order),
+    running: () => whatRuns(order, active),
     bootstrap: order.serverDir === undefined ? undefined : (database) => decryptedBy(order, database),
   };
-}
-
-async function undo(
-  order: RestoreOrder,
-  journal: Journal | undefined,
-  dialogue: RestoreDialogue,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  if (journal === undefined) {
-    throw new SnapshotError('not-found', `There is no restore of ${order.dataDir} that could be undone`, {
-      why: `${await journalPath(order.dataDir)} does not exist`,
-      hint: 'See the folders beside it: old data are in those whose name ends in -old-<unix time>.',
-    });
-  }
-  const stops = await stopsByItself(order);
-  const running = stops ? [] : await whatRuns(order);
-  if (running.length > 0) throw refusal(order, running);
-  const { oldDir } = journal.places;
-  dialogue.onPlan(
-    `Rollback: what is in ${order.dataDir} is put aside, and ${journal.hadData ? oldDir : 'nothing'} takes its place.\n`,
-  );
-  if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
-  if (stops) await stopPods(journal, () => whatRuns(order), signal);
-  const { moves } = await rollBack(journal);
-  return `Rolled back:\n${moves.map((line) => `  ${line}\n`).join('')}`;
-}
-
-/** All that stands in the way at once, so that nobody has to find it one by one. */
-function refusal(order: RestoreOrder, obstacles: readonly Obstacle[]): SnapshotError {
-  const [first] = obstacles;
-  const what = `${order.dataDir} is not touched`;
-  if (obstacles.length === 1 && first !== undefined) {
-    return new SnapshotError('conflict', what, { why: first.what, hint: `${first.cure}.` });
-  }
-  const list = obstacles.map((one) => `\n  - ${one.what}: ${one.cure}`).join('');
-  return new SnapshotError('conflict', `${what}: ${obstacles.length} things stand in the way`, {
-    why: list,
-    hint: 'Deal with them, and run the same command again.',
-  });
-}
-
-function stopped(order: RestoreOrder, error: Error): SnapshotError {
-  const known = isSnapshotError(error) ? error : undefined;
-  return new SnapshotError(known?.code ?? 'io', `The restore stopped: ${error.message}`, {
-    ...(known?.why === undefined ? {} : { why: known.why }),
-    hint: `${known?.hint ?? ''} The same command goes on where it stopped; ${rollbackCommand(order)} puts everything back.`.trim(),
-    cause: error,
-  });
 }

@@ -1,6 +1,7 @@
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { plainOrder } from '../../test/support/restore-order.ts';
 import { scratchDir } from '../../test/support/scratch.ts';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { whereTheLogIs } from './wal.ts';
@@ -11,26 +12,7 @@ async function node(more: Partial<RestoreOrder> = {}) {
   for (const folder of ['etcd/member/snap', 'etcd/member/wal', 'manifests', 'wal'])
     await mkdir(join(scratch.path, folder), { recursive: true });
   await writeFile(join(dataDir, 'member/snap/db'), '');
-  const order: RestoreOrder = {
-    purpose: 'restore',
-    distribution: 'custom',
-    nodeName: 'node-1',
-    dataDir,
-    dataDirGiven: true,
-    serverDir: undefined,
-    member: undefined,
-    peerUrl: undefined,
-    bumpRevision: 0,
-    token: undefined,
-    serverUrl: undefined,
-    allowOtherCluster: false,
-    manifestDir: undefined,
-    addresses: [],
-    dryRun: false,
-    printCommands: false,
-    yes: false,
-    ...more,
-  };
+  const order: RestoreOrder = { ...plainOrder, dataDir, ...more };
   const close = () => scratch[Symbol.asyncDispose]();
   return {
     path: scratch.path,

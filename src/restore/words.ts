@@ -1,11 +1,14 @@
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { certificateCopies } from './apply.ts';
 import type { DatabaseFacts } from './database.ts';
 import type { Journal, Step } from './journal.ts';
 import { serviceOf } from './order.ts';
+import { otherMembers } from './own-member.ts';
 import type { Preflight } from './preflight.ts';
+import { joinUrl } from './rejoin.ts';
 import { stepsLeft } from './restore.ts';
+import { quoted } from './shell.ts';
 
 /** The plan, step by step: what is touched, how large it is, and how to undo it. */
 export function planText(order: RestoreOrder, found: Preflight, journal: Journal): string {
@@ -16,7 +19,7 @@ export function planText(order: RestoreOrder, found: Preflight, journal: Journal
   return `${headText(order, found, journal)}
 Plan:
 ${lines.map((line, at) => `  ${at + 1}. ${line}\n`).join('')}
-To undo it, before ${serviceOf(order)} is started or after it is stopped: ${rollbackCommand(order)}
+To undo it${order.distribution === 'kubeadm' ? '' : `, before ${serviceOf(order)} is started or after it is stopped`}: ${rollbackCommand(order)}
 ${found.notes.map((note) => `note: ${note}\n`).join('')}`;
 }
 
@@ -75,6 +78,9 @@ function stepText(step: Step, journal: Journal, found: Preflight): string | unde
       return `write ${found.files.length} certificates and secrets below ${serverDir}; copies of what is there: ${copies.join(', ')}`;
     }
     case 'start':
+      if (manifests?.initialCluster !== undefined) {
+        return `move the manifests back to ${manifests.dir}, that of etcd with --initial-cluster-state=existing and --initial-cluster=${manifests.initialCluster}; as it was it stays in ${manifests.away}`;
+      }
       return manifests && `move the manifests back to ${manifests.dir}: kubelet starts the pods`;
     case 'finish':
       return journal.purpose === 'rejoin' ? undefined : `remove ${workDir}`;
@@ -85,46 +91,107 @@ export function rollbackCommand(order: RestoreOrder): string {
   return `etcd-snapshot restore --rollback${whereFlags(order)}`;
 }
 
+/** Flags that another command needs to find the same data; of those that may also be those of another node, none. */
 function whereFlags(order: RestoreOrder): string {
   const root = order.serverDir === undefined ? order.dataDir : dirname(order.serverDir);
-  const isDefault = root === `/var/lib/rancher/${order.distribution}` || root === '/var/lib/etcd';
-  const folder = isDefault && order.distribution !== 'custom' ? '' : ` --data-dir=${root}`;
-  return ` --distribution=${order.distribution}${folder}`;
+  const isDefault = root === `/var/lib/rancher/${order.distribution}`;
+  // With kubeadm the manifest names the folder.
+  const told = order.distribution === 'kubeadm' ? !order.dataDirGiven : isDefault;
+  const folder = told ? '' : ` ${quoted(`--data-dir=${root}`)}`;
+  const pods = order.manifestsGiven ? ` ${quoted(`--manifests=${order.manifestDir}`)}` : '';
+  return ` --distribution=${order.distribution}${folder}${pods}`;
 }
 
-/** What is to be done next, in commands to copy. @param self addresses of this member, where the journal does not know them */
-export function nextText(
-  order: RestoreOrder,
-  found: Preflight,
-  journal: Journal,
-  self: readonly string[],
-): string {
+/** What is known only when the data are in place. */
+export interface Made {
+  /** This member, which a reset's journal does not know. */
+  readonly self: { readonly name: string; readonly peerUrls: readonly string[] } | undefined;
+  /** With the flags that reach the etcd of this node, where a manifest tells them. */
+  readonly etcdctl: string | undefined;
+}
+
+/** What is to be done next, in commands to copy. */
+export function nextText(order: RestoreOrder, found: Preflight, journal: Journal, made: Made): string {
   const service = serviceOf(order);
+  const byKubelet = journal.places.manifests !== undefined;
   if (journal.purpose === 'rejoin') {
-    return `This member is ready to join. Start it:\n${order.distribution === 'custom' ? joinCustom() : `  systemctl start ${service}\n`}`;
+    const { manifests } = journal.places;
+    if (manifests !== undefined) {
+      return `This member joins the others as soon as kubelet finds ${manifests.dir}/etcd.yaml.\n`;
+    }
+    const start = order.serverDir === undefined ? joinCustom('') : `  systemctl start ${service}\n`;
+    return `This member is ready to join. Start it:\n${start}`;
   }
-  const others = (found.snapshot?.database.members ?? []).filter(
-    ({ peerUrls, isLearner }) =>
-      !isLearner && !peerUrls.some((url) => url === journal.peerUrl || self.includes(url)),
-  );
+  const self = made.self ?? { name: journal.member, peerUrls: [journal.peerUrl] };
+  const [url = ''] = self.peerUrls;
+  const others = otherMembers(order, found.snapshot?.database.members ?? [], self);
   const seed =
     order.serverDir === undefined
       ? ''
       : 'Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.\n';
-  const lines = [`${seed}Next, on this node:\n  systemctl start ${service}\n`];
+  const byHand =
+    order.manifestDir === undefined
+      ? `  systemctl start ${service}\n`
+      : `  move etcd.yaml and kube-apiserver.yaml back to ${order.manifestDir}: kubelet starts them\n`;
+  const here = byKubelet
+    ? 'Next, wait until this answers on this node (kubelet starts etcd and the API server now):\n  kubectl get nodes\n'
+    : `Next, on this node:\n${byHand}`;
+  const lines = [`${seed}${here}`];
+  const all = self.peerUrls.map((one) => `${self.name}=${one}`);
   for (const { name, peerUrls } of others) {
-    lines.push(`Then, on ${name} (${peerUrls.join(',')}), one node after the other:\n`);
-    if (order.serverDir === undefined) {
-      lines.push(`  here: etcdctl member add ${name} --peer-urls=${peerUrls.join(',')}\n`);
-    }
-    lines.push(`  systemctl stop ${service}\n  etcd-snapshot restore --rejoin --yes${whereFlags(order)}\n`);
-    lines.push(order.serverDir === undefined ? joinCustom() : `  systemctl start ${service}\n`);
+    all.push(...peerUrls.map((one) => `${name}=${one}`));
+    const at = `${name} (${peerUrls.join(',')})`;
+    lines.push(`Then, on ${at}, one node after the other:\n`);
+    lines.push(
+      order.serverDir === undefined
+        ? rejoinEtcd(order, { name, peerUrls, all: all.join(','), etcdctl: made.etcdctl ?? 'etcdctl' })
+        : rejoinServer(order, url),
+    );
   }
   return lines.join('');
 }
 
-function joinCustom(): string {
-  return '  start etcd with --initial-cluster-state=existing and the --initial-cluster that "etcdctl member add" printed\n';
+function rejoinEtcd(
+  order: RestoreOrder,
+  one: {
+    readonly name: string;
+    readonly peerUrls: readonly string[];
+    readonly all: string;
+    readonly etcdctl: string;
+  },
+): string {
+  const { name, peerUrls, all, etcdctl } = one;
+  const kubeadm = order.distribution === 'kubeadm';
+  const add = `${etcdctl} member add ${quoted(name)} ${quoted(`--peer-urls=${peerUrls.join(',')}`)}`;
+  const stop = kubeadm ? '' : `  systemctl stop ${serviceOf(order)}\n`;
+  const cluster = kubeadm ? ` ${quoted(`--initial-cluster=${all}`)}` : '';
+  return `  # on this node, once all members that were added answer; then etcd waits for the new one
+  ${add}
+  # on ${name}${kubeadm ? '; where its etcd.yaml was moved away, name that folder with --manifests, and move it back afterwards' : ''}
+${stop}  etcd-snapshot restore --rejoin --yes${whereFlags(order)}${cluster}
+${kubeadm ? '' : joinCustom(all)}`;
+}
+
+/** A server that has no other to join, and no data, founds a cluster of its own. */
+function rejoinServer(order: RestoreOrder, peerUrl: string): string {
+  const service = serviceOf(order);
+  const file = `/etc/rancher/${order.distribution}/config.yaml`;
+  const token = join(order.serverDir ?? '', 'token');
+  const line = (what: string, text: string) =>
+    `  grep -qs '^${what}' ${file} || printf '\\n%s\\n' ${quoted(text)} >> ${file}\n`;
+  return `  systemctl stop ${service}
+${line('server:', `server: ${joinUrl(order, peerUrl)}`)}${line('token', `token-file: ${token}`)}  etcd-snapshot restore --rejoin --yes${whereFlags(order)}
+  systemctl start ${service}
+`;
+}
+
+/** @param all of `--initial-cluster`; empty where only the restored node knows it */
+function joinCustom(all: string): string {
+  const cluster =
+    all === ''
+      ? 'the --initial-cluster that "etcdctl member add" printed'
+      : quoted(`--initial-cluster=${all}`);
+  return `  # start etcd with --initial-cluster-state=existing and ${cluster}\n`;
 }
 
 /** What was verified. */

@@ -103,7 +103,7 @@ it('docs/restore.md shows what the commands write; WRITE_TRANSCRIPTS=1 puts it t
     await transcript('restore --yes NAME', peer, '--token=another'),
     await transcript('restore --yes NAME', peer),
     await transcript('restore --yes --rollback'),
-    await transcript('restore --yes --rejoin'),
+    await transcript('restore --yes --rejoin', '--server=https://10.0.0.1:6443'),
   ];
   let text = await readFile(page, 'utf8');
   const blocks = [...text.matchAll(/```console\n(.*?)```/gs)];

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isSnapshotError } from '../../src/errors.ts';
 import { steps } from '../../src/restore/journal.ts';
+import { lockFolder } from '../../src/stores/folder-lock.ts';
 import { runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
 import { restoreHere } from '../support/restore-here.ts';
@@ -64,6 +65,52 @@ describe('a restore', () => {
       expect(await early(dataDir)).toBe('here');
     },
   );
+
+  it('refuses while systemd starts etcd again and again, and while another restore is at work', async () => {
+    await using scratch = await scratchDir();
+    const flags = [
+      'restore',
+      '--distribution=custom',
+      `--data-dir=${join(scratch.path, 'etcd')}`,
+      tools,
+      '--yes',
+    ];
+    const systemctl = join(scratch.path, 'systemctl');
+    await writeFile(systemctl, '#!/bin/sh\ntest "$*" = "is-active etcd" && echo activating\nexit 3\n');
+    await chmod(systemctl, 0o700);
+    const starting = await runCommand([...flags, zip], { PATH: `${scratch.path}:${process.env['PATH']}` });
+    expect(starting.code).toBe(1);
+    expect(starting.stderr).toMatch(
+      /the service etcd is activating: systemd starts it.*\n.*systemctl stop etcd/,
+    );
+    await rm(systemctl);
+    {
+      await using _other = await lockFolder(scratch.path, new AbortController().signal);
+      for (const what of [zip, '--rollback', '--rejoin']) {
+        const second = await runCommand([...flags, what]);
+        expect(second.code).toBe(1);
+        expect(second.stderr).toMatch(/Another etcd-snapshot is at work on .*\/etcd.*\n.*process \d+ on/);
+      }
+    }
+    expect(await readdir(scratch.path)).toEqual([]);
+  });
+
+  it('leaves nothing of an unpacked snapshot behind when it is interrupted in its look', async () => {
+    await using scratch = await scratchDir();
+    const dataDir = join(scratch.path, 'etcd');
+    const interrupt = new AbortController();
+    let unpacked: readonly string[] = [];
+    const version = async () => {
+      unpacked = await readdir(scratch.path);
+      interrupt.abort(new Error('interrupted'));
+      throw interrupt.signal.reason;
+    };
+    await expect(restore(dataDir, { tools: { version }, signal: interrupt.signal })).rejects.toThrow(
+      'interrupted',
+    );
+    expect(unpacked).toContainEqual(expect.stringMatching(/^etcd-restore-\d+$/));
+    expect(await readdir(scratch.path)).toEqual([]);
+  });
 
   it('does not care about a clock that was set back by a day', async () => {
     await using scratch = await scratchDir();

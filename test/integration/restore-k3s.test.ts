@@ -171,4 +171,21 @@ describe('etcd-snapshot restore of K3s', () => {
     expect(await s.run(['--yes', '--rollback'])).toMatchObject({ code: 0 });
     expect(await look()).toEqual(restored);
   });
+
+  it('a rejoin leaves token, certificates and passwords as they are, which K3s joins with', async () => {
+    await using s = await server();
+    const joins = '--server=https://10.0.0.1:6443';
+    const result = await s.run(['--yes', '--rejoin', joins]);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect((await readdir(join(s.root, 'db'))).sort()).toEqual([
+      '.etcd-restore.json',
+      expect.stringMatching(/^etcd-old-\d{10}$/),
+      'snapshots',
+    ]);
+    expect(await s.read('token')).toBe(`${PASSWORD}\n`);
+    expect(await s.read('tls/server-ca.crt')).toBe('of today');
+    expect(await s.read('cred/passwd')).toBe('of today');
+    expect((await s.run(['--yes', '--rollback'])).code).toBe(0);
+    expect(await s.read('db/etcd/name')).toBe('server-1-00000000');
+  });
 });

@@ -387,9 +387,8 @@ describe('kubeadm', () => {
     const printed = await runCommand([...n.flags, '--print-commands']);
     expect(printed, printed.stderr).toMatchObject({ code: 0 });
     expect(await readdir(n.folder)).toEqual(['data', 'manifests']);
-    const script = printed.stdout.slice(printed.stdout.indexOf('mkdir'));
     const folder = (await toolPath('etcdutl')).replace(/\/etcdutl$/, '');
-    await run('sh', ['-ec', script], { env: { PATH: `${folder}:${process.env['PATH']}` } });
+    await run('sh', ['-c', printed.stdout], { env: { PATH: `${folder}:${process.env['PATH']}` } });
     expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
     await using again = await startEtcd({ dataDir: n.dataDir });
     expect(String(await again.get('early'))).toBe('here');

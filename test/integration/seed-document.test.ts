@@ -385,7 +385,7 @@ describe('Restoring snapshots', () => {
   it('a server whose old database files were removed is ready to join', async () => {
     await stop();
     await sh(`rm -rf ${server('db/')}`);
-    const { stdout } = await k3s('k3s etcd-snapshot restore --rejoin --yes');
+    const { stdout } = await k3s('k3s etcd-snapshot restore --rejoin --yes --server=https://10.0.0.1:6443');
     expect(stdout).toMatch(/there were no data.*ready to join.*systemctl start k3s/s);
   });
 

@@ -4,12 +4,16 @@ import { parseFlags } from '../../src/config/flags.ts';
 import { resolveConfig } from '../../src/config/resolve.ts';
 import { createEtcdTools } from '../../src/etcd/etcd-tools.ts';
 import type { Step } from '../../src/restore/journal.ts';
+import type { EtcdTools } from '../../src/restore/ports.ts';
 import { runRestore } from '../../src/restore/run-restore.ts';
 import { diskCalls } from '../../src/stores/atomic-write.ts';
+import { lockFolder } from '../../src/stores/folder-lock.ts';
 
 interface Around {
   readonly onStep?: (step: Step) => Promise<void>;
   readonly now?: Date;
+  readonly tools?: Partial<EtcdTools>;
+  readonly signal?: AbortSignal;
 }
 
 /** `etcd-snapshot restore` of a file of this node, in this process: something may happen while it works. Agreed to beforehand. */
@@ -21,7 +25,9 @@ export async function restoreHere(argv: readonly string[], around: Around = {}):
     order: config.restore,
     snapshot: config.names[0],
     fetch: undefined,
-    tools: createEtcdTools({ folder: config.etcdTools, path: '', elsewhere: [] }),
+    tools: { ...createEtcdTools({ folder: config.etcdTools, path: '', elsewhere: [] }), ...around.tools },
+    active: async () => [],
+    lock: lockFolder,
     now: () => around.now ?? new Date(),
   };
   const dialogue = {
@@ -29,7 +35,7 @@ export async function restoreHere(argv: readonly string[], around: Around = {}):
     confirm: async () => true,
     onStep: around.onStep ?? (async () => undefined),
   };
-  return runRestore(parts, dialogue, new AbortController().signal);
+  return runRestore(parts, dialogue, around.signal ?? new AbortController().signal);
 }
 
 /**

@@ -1,0 +1,113 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+import { cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
+import { SnapshotError } from '../errors.ts';
+import type { Step } from './journal.ts';
+
+const run = promisify(execFile);
+
+it('refuses while systemd starts the service again and again', async () => {
+  await using n = await node();
+  n.services.push(etcd);
+  await expect(n.run()).rejects.toMatchObject({
+    message: `${n.dataDir} is not touched`,
+    why: 'the service etcd is activating: systemd starts it, or will start it again in a moment',
+    hint: 'stop it: systemctl stop etcd.',
+  });
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+});
+
+it.each([['stop'], ['set-aside']] as const)(
+  'asks again right before the step %s whether etcd runs, and goes on when it is stopped',
+  async (late) => {
+    await using n = await node();
+    const comesUp = { onStep: (step: Step) => void (step === late && n.services.push(etcd)) };
+    await expect(n.run({}, comesUp)).rejects.toMatchObject({
+      message: `The restore stopped: ${n.dataDir} must not be touched now`,
+      why: expect.stringContaining('the service etcd is activating'),
+      hint: expect.stringMatching(
+        /^Stop it: systemctl stop etcd\. The same command goes on where it stopped/,
+      ),
+    });
+    expect(await n.names()).toEqual(['etcd', 'manifests']);
+    await expect(n.run()).rejects.toMatchObject({
+      message: `Everything stays as it is: the restore of ${n.dataDir} stopped in the step ${late}, and does not go on`,
+    });
+    n.services.splice(0);
+    await n.run();
+    expect(await n.names()).toEqual(['etcd-old-1700000000', 'manifests']);
+  },
+);
+
+it('asks before and after the question whether a rollback may begin', async () => {
+  await using n = await node();
+  await n.run();
+  n.services.push(etcd);
+  await expect(n.run({ purpose: 'rollback' })).rejects.toMatchObject({
+    message: `The restore of ${n.dataDir} is not undone`,
+    why: expect.stringContaining('the service etcd is activating'),
+  });
+  n.services.splice(0);
+  const confirm = async () => n.services.push(etcd) > 0;
+  await expect(n.run({ purpose: 'rollback', yes: false }, { confirm })).rejects.toMatchObject({
+    message: `${n.dataDir} must not be touched now`,
+  });
+  expect(await n.names()).toEqual(['etcd-old-1700000000', 'manifests']);
+});
+
+it('does not begin while another process restores the same data', async () => {
+  await using n = await node();
+  const lock = async () => {
+    throw new SnapshotError('busy', 'Another save is already running', { why: 'process 1 has the folder' });
+  };
+  await expect(n.run({}, {}, { lock })).rejects.toMatchObject({
+    code: 'busy',
+    message: `Another etcd-snapshot is at work on ${n.dataDir}, or beside it`,
+    why: 'process 1 has the folder',
+  });
+});
+
+it('writes commands that stop at the first one that fails, and that are all that is written', async () => {
+  await using n = await node();
+  let shown = '';
+  const script =
+    (await n.run(
+      { printCommands: true },
+      {
+        onPlan: (text) => {
+          shown = text;
+        },
+      },
+    )) ?? '';
+  await writeFile(join(n.folder, 'systemctl'), '#!/bin/sh\nexit 1\n', { mode: 0o700 });
+  const env = { PATH: `${n.folder}:${process.env['PATH']}` };
+  await expect(run('sh', ['-c', `${shown}\n${script}`], { env })).rejects.toMatchObject({ code: 1 });
+  expect(await n.names()).toEqual(['etcd', 'manifests', 'systemctl']);
+  await writeFile(join(n.folder, 'systemctl'), '#!/bin/sh\n', { mode: 0o700 });
+  await run('sh', ['-c', `${shown}\n${script}`], { env });
+  expect(await n.names()).toEqual(['etcd-old-1700000000', 'manifests', 'systemctl']);
+});
+
+it('does not write commands for a restore that has begun', async () => {
+  await using n = await node();
+  await expect(n.run({}, { onStep: cutOffAt('set-aside') })).rejects.toThrow('cut off');
+  await expect(n.run({ printCommands: true })).rejects.toMatchObject({
+    message: `The restore of ${n.dataDir} has begun, and cannot be ended by hand`,
+  });
+});
+
+it('does not let a server of K3s rejoin that is set to join no other one', async () => {
+  await using n = await node();
+  const k3s = { distribution: 'k3s', serverDir: join(n.folder, 'server') } as const;
+  await expect(n.run(k3s)).rejects.toMatchObject({
+    why: 'this server is not set to join another one: without its data k3s would found a cluster of its own',
+    hint: expect.stringContaining(
+      '"server: https://<restored server>:6443" into /etc/rancher/k3s/config.yaml',
+    ),
+  });
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+  expect(await n.run({ ...k3s, serverUrl: 'https://first:6443' })).toContain('systemctl start k3s');
+});
