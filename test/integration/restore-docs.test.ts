@@ -67,6 +67,7 @@ async function transcript(shown: string, ...more: string[]): Promise<string> {
     text
       .replaceAll(where, '')
       .replaceAll(server.root, '/var/lib/rancher/k3s/server')
+      .replaceAll('https://127.0.0.1:6443', 'https://10.0.0.1:6443')
       .replaceAll(` ${tools}`, ''),
   );
 }
