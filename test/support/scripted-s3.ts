@@ -138,7 +138,9 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         else {
           const etag = (lies.shows ?? String)(etagOf(stored));
           const headers = { etag, 'content-length': stored.length, ...extra };
-          setTimeout(() => response.writeHead(200, headers).end(), lies.headMs ?? 0);
+          const tell = () => response.writeHead(200, headers).end();
+          if (lies.headMs === undefined) tell();
+          else setTimeout(tell, lies.headMs);
         }
         return;
       }
