@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { SnapshotError } from '../errors.ts';
 import { bareEtag, type ObjectHead } from './s3-list.ts';
 import { fromUserMetadata } from './s3-metadata.ts';
@@ -9,6 +10,11 @@ import { fromUserMetadata } from './s3-metadata.ts';
 export const UPLOAD_MARK = 'etcd-snapshot-upload';
 
 const SHARED = 'Give each cluster that shares the bucket a folder of its own (--s3-folder), then save again.';
+
+/** User metadata with a mark of its own. */
+export function withMark(metadata: Readonly<Record<string, string>>): Record<string, string> {
+  return { ...metadata, [UPLOAD_MARK]: randomBytes(16).toString('hex') };
+}
 
 /** What an upload has sent, and how its object is known again. */
 export interface Sent {
@@ -58,13 +64,15 @@ export function differenceOf(sent: Sent, head: ObjectHead): string | undefined {
   return `the stored object is another one (ETag ${bareEtag(head.etag)} instead of ${ours})`;
 }
 
-/** Undefined when there is nothing to compare. */
+/** Undefined when that cannot be told. */
 export function hasSameSum({ ownEtag, toldEtag }: Sent, head: ObjectHead): boolean | undefined {
   if (head.etag === undefined || head.etag === '') return undefined;
   if (toldEtag !== undefined && toldEtag !== '') return sameEtag(toldEtag, head.etag);
   // That of an object which the server has encrypted may look like a sum, and is none.
   if (ownEtag === undefined || head.encryption !== undefined) return undefined;
-  return countOf(ownEtag) === countOf(head.etag) ? sameEtag(ownEtag, head.etag) : undefined;
+  if (countOf(ownEtag) !== countOf(head.etag)) return undefined;
+  // Amazon's formula for parts is not everybody's: that it gives another ETag says nothing.
+  return sameEtag(ownEtag, head.etag) || (countOf(ownEtag) === 0 ? false : undefined);
 }
 
 /** Servers quote ETags or do not, and write sums in small or in capital letters; other ETags are taken by the letter. */

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { type CompletedPart, PutObjectCommand, UploadPartCommand } from '@aws-sdk/client-s3';
 import { abortError, asError, orAborted, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
@@ -11,7 +10,7 @@ import { noAnswer, type ObjectHead } from './s3-list.ts';
 import { beginUpload, completeUpload, dropUpload, etagOfParts } from './s3-multipart.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
-import { assertOurs, type Sent, UPLOAD_MARK } from './s3-ownership.ts';
+import { assertOurs, type Sent, withMark } from './s3-ownership.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 import { refusesDamage } from './s3-payload-check.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
@@ -72,7 +71,7 @@ async function putWhole(
 ): Promise<Uploaded> {
   const body = part?.body ?? Buffer.alloc(0);
   await provenSize(upload, plan, body.length, signal);
-  const Metadata = await marked(plan, signal);
+  const Metadata = withMark(await orAborted(plan.metadata(), signal));
   plan.time.start();
   // Here, and not in a thread: nobody needs this one any more to keep up with etcd.
   const md5 = md5Of(body);
@@ -109,7 +108,7 @@ async function putParts(
 ): Promise<Uploaded> {
   // The proof may fail while parts are still being sent and nobody waits for it.
   void Promise.allSettled([upload.bytes.proven]);
-  const Metadata = await marked(plan, signal);
+  const Metadata = withMark(await orAborted(plan.metadata(), signal));
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
@@ -278,12 +277,6 @@ async function tidyUp(
   const { uploadId, mayHaveOthers, isMade } = begun;
   const isGone = isMade || uploadId === undefined || (await dropUpload(s3, key, uploadId, signal)).isGone;
   if (isGone && !mayHaveOthers) await note?.remove();
-}
-
-/** The user metadata, with the mark by which the object is known again. */
-async function marked(plan: UploadPlan, signal: AbortSignal): Promise<Record<string, string>> {
-  const metadata = await orAborted(plan.metadata(), signal);
-  return { ...metadata, [UPLOAD_MARK]: randomBytes(16).toString('hex') };
 }
 
 /** @throws SnapshotError `corrupt` when the proven size is not what was read */
