@@ -135,6 +135,36 @@ describe.each([small, large])('an object of the same name ($what)', ({ size }) =
     },
   );
 
+  it('that is made at the same moment is met by the next try', async () => {
+    await using it = await scene();
+    let said = 0;
+    let times = 1;
+    const body = '<Error><Code>ConditionalRequestConflict</Code></Error>';
+    it.front.setRule((request) => {
+      if (!isMade(request) || said >= times) return undefined;
+      said += 1;
+      return { status: 409, body };
+    });
+    await it.store.put(upload(content), never);
+    expect([said, isUntouched(it.s3, content)]).toEqual([1, true]);
+    times = Number.POSITIVE_INFINITY;
+    await expect(it.store.put(upload(content), never)).rejects.toMatchObject({
+      code: 'conflict',
+      why: expect.stringContaining('at the same moment'),
+    });
+    expect(isUntouched(it.s3, content)).toBe(true);
+  });
+
+  it('that was in the way and is gone again is told as that', async () => {
+    await using it = await scene();
+    it.s3.place(NAME, someBytes(544), OTHER);
+    it.front.setRule(({ method }) => (method === 'HEAD' ? { status: 404 } : undefined));
+    await expect(it.store.put(upload(content), never)).rejects.toMatchObject({
+      code: 'conflict',
+      why: expect.stringContaining('gone again'),
+    });
+  });
+
   it('is looked for once at most, and a server that refuses the header is not asked for it again', async () => {
     await using it = await scene({ guard: 'refuses' });
     await it.store.put(upload(content), never);

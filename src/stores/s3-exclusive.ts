@@ -21,6 +21,9 @@ export interface Making {
   readonly doing: string;
 }
 
+/** Amazon's words for two requests about one name at the same moment: the next try meets what came of the other. */
+const AT_ONCE = ['ConditionalRequestConflict', 'OperationAborted'];
+
 /** Those that do not know `If-None-Match` and say so. */
 const withoutGuard = new WeakSet<S3Connection>();
 
@@ -41,51 +44,74 @@ export async function makeWhereNone<T>(
     s3.call(operation, doing, signal, async (client, options): Promise<Outcome<T>> => {
       try {
         const answer = await make(client, options, guard);
-        return answer === undefined ? 'look' : { answer };
+        return answer === undefined ? 'unclear' : { answer };
       } catch (error) {
         const { name, status } = readFailure(error);
         // Both are answers, and asking again would not change them.
-        if (status === 412 || name === 'PreconditionFailed') return 'look';
+        if (status === 412 || name === 'PreconditionFailed') return 'taken';
+        if (AT_ONCE.includes(name)) throw atOnce(doing);
         if (guard.IfNoneMatch !== undefined && (status === 501 || name === 'NotImplemented'))
           return 'unguarded';
         throw error;
       }
     });
-  const found = async () => {
-    const head = await look(s3, key, doing, signal);
+  const found = async (outcome: 'taken' | 'unclear' | 'unguarded') => {
+    const head = await look(s3, key, doing, outcome === 'taken', signal);
     if (head !== undefined) return { there: head };
-    throw new SnapshotError('conflict', doing, {
-      why: 'what was uploaded is gone, and so is the object that it was to become: somebody has dropped it',
-      hint: 'Look for a lifecycle rule, or another program, that drops unfinished uploads or deletes here; then try again.',
-      retryable: true,
-    });
+    throw outcome === 'taken' ? wasThere(doing) : isNowhere(doing);
   };
-
   const first = withoutGuard.has(s3) ? 'unguarded' : await send({ IfNoneMatch: '*' });
-  if (first === 'look') return found();
+  if (first === 'taken' || first === 'unclear') return found(first);
   if (first !== 'unguarded') return first;
   const head = await headObject(s3, key, doing, signal);
   if (head !== undefined) return { there: head };
   const second = await send({});
   // What else is not implemented (an ACL, a tag) fails without the header as well.
   withoutGuard.add(s3);
-  return second === 'look' || second === 'unguarded' ? found() : second;
+  return typeof second === 'string' ? found(second) : second;
 }
 
-type Outcome<T> = { readonly answer: T } | 'look' | 'unguarded';
+/** `taken`: there is an object · `unclear`: there may be one · `unguarded`: the header is not known here. */
+type Outcome<T> = { readonly answer: T } | 'taken' | 'unclear' | 'unguarded';
 
-/** What there is under a name that is taken. */
+/** @param isTaken that there is an object is known, so that only whose it is may stay unseen */
 async function look(
   s3: S3Connection,
   key: string,
   doing: string,
+  isTaken: boolean,
   signal: AbortSignal,
 ): Promise<ObjectHead | undefined> {
   try {
     return await headObject(s3, key, doing, signal);
   } catch (error) {
     // Not to be seen with these keys, or only with another's key of encryption.
-    if (isSnapshotError(error, 'forbidden', 'protocol')) throw nameIsTakenUnseen(doing, asError(error));
+    if (isTaken && isSnapshotError(error, 'forbidden', 'protocol'))
+      throw nameIsTakenUnseen(doing, asError(error));
     throw error;
   }
+}
+
+function atOnce(doing: string): SnapshotError {
+  return new SnapshotError('conflict', doing, {
+    why: 'something else makes or deletes an object of that name at the same moment',
+    hint: 'Try again; if clusters share the bucket, give each a folder of its own (--s3-folder).',
+    retryable: true,
+  });
+}
+
+function wasThere(doing: string): SnapshotError {
+  return new SnapshotError('conflict', doing, {
+    why: 'there was an object of that name a moment ago, and it is gone again',
+    hint: 'Find out what else makes and deletes objects in this folder, then try again.',
+    retryable: true,
+  });
+}
+
+function isNowhere(doing: string): SnapshotError {
+  return new SnapshotError('conflict', doing, {
+    why: 'what was uploaded is gone, and so is the object that it was to become: somebody has dropped it',
+    hint: 'Look for a lifecycle rule, or another program, that drops unfinished uploads or deletes here; then try again.',
+    retryable: true,
+  });
 }
