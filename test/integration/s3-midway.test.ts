@@ -29,6 +29,7 @@ const isPut = ({ method, path }: SeenRequest) => method === 'PUT' && !path.inclu
 const isPart = ({ path }: SeenRequest) => path.includes('partNumber=');
 const isBegin = ({ method, path }: SeenRequest) => method === 'POST' && /[?&]uploads\b/.test(path);
 const isComplete = ({ method, path }: SeenRequest) => method === 'POST' && path.includes('uploadId=');
+const isAbort = ({ method, path }: SeenRequest) => method === 'DELETE' && path.includes('uploadId=');
 const isHead = ({ method }: SeenRequest) => method === 'HEAD';
 const isList = ({ path }: SeenRequest) => path.includes('list-type');
 const isGet = ({ method, headers }: SeenRequest) => method === 'GET' && headers.range !== undefined;
@@ -118,8 +119,8 @@ describe.each(s3Servers)('in the middle of the work with $kind, tls $tls,', ({ k
         why: expect.stringContaining(it.front.endpoint),
         hint: expect.stringContaining('--s3-'),
       });
-      // Where the server still answers, nothing waits for the next run.
-      if (isIt === isPart) expect(await it.openUploads()).toEqual([]);
+      // Where the server still answers, parts do not wait for the next run, as far as there is time for that.
+      if (isIt === isPart) expect(it.front.requests.some(isAbort)).toBe(true);
       await it.nextRun();
       const left = await it.direct.list(never);
       // What was being compared is whole, and only nobody knows it yet.
@@ -254,7 +255,8 @@ describe.each(s3Servers)('in the middle of the work with $kind, tls $tls,', ({ k
     async (minutes) => {
       await using it = await scene();
       vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + minutes * MINUTE });
-      for (const work of [small, list, read, large]) await work(it.open());
+      const remove = (store: SnapshotStore) => store.remove(NAME, never);
+      for (const work of [small, list, read, remove, large]) await work(it.open());
       await it.open().sweep(never);
       expect(it.front.requests.length).toBeGreaterThan(5);
       vi.useRealTimers();
