@@ -331,5 +331,6 @@ it('of an object whose ETag is no sum says that only its size was verified', asy
     const path = join(place.path, String(size));
     expect(await store.download({ name: NAME, path }, never)).toMatchObject({ verified: 'size' });
     expect((await readFile(path)).equals(content)).toBe(true);
+    await store.remove(NAME, never);
   }
 });
