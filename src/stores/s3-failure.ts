@@ -26,6 +26,12 @@ export function isBadRequest(error: unknown): boolean {
   return field(asError(error).cause, 'status') === 400;
 }
 
+/** Whether the server meant well, and only its answer cannot be read. */
+export function isGoodStatus(error: unknown): boolean {
+  const { status } = readFailure(error);
+  return status !== undefined && status >= 200 && status < 300;
+}
+
 /** Whether the keys are what the server does not like: then newer ones may do. */
 export function refusesKeys({ name, status }: Failure): boolean {
   if (name === 'RequestTimeTooSkewed') return false;

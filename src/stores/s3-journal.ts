@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { S3Settings } from '../config/types.ts';
 import { SnapshotError, systemCode } from '../errors.ts';
@@ -96,6 +96,25 @@ export async function readNotes(
     });
   }
   return notes;
+}
+
+/**
+ * Removes the notes, of whatever node, endpoint and bucket, that were last written before then.
+ * @returns their paths @throws SnapshotError `io`
+ */
+export async function forgetNotes(dir: string, before: Date): Promise<readonly string[]> {
+  const forgotten: string[] = [];
+  for (const file of await filesIn(dir)) {
+    if (!NOTE.test(file)) continue;
+    const path = join(dir, file);
+    const found = await stat(path).catch((error: unknown) =>
+      systemCode(error) === 'ENOENT' ? undefined : unreadable(path, error),
+    );
+    if (found === undefined || found.mtime >= before) continue;
+    await removeNote(path);
+    forgotten.push(path);
+  }
+  return forgotten;
 }
 
 async function filesIn(dir: string): Promise<string[]> {

@@ -57,10 +57,13 @@ export async function listObjects(
     );
     if (page.IsTruncated === undefined && page.Name === undefined) throw noListing(s3, doing);
     for (const { Key, Size, ETag } of page.Contents ?? []) {
-      if (Key !== undefined) objects.set(Key, { size: Size ?? 0, etag: bareEtag(ETag) });
+      // What is left out here would pass for gone.
+      if (Key === undefined || Size === undefined) throw noListing(s3, doing);
+      objects.set(Key, { size: Size, etag: bareEtag(ETag) });
     }
     for (const { Prefix } of page.CommonPrefixes ?? []) folders.add(Prefix ?? '');
-    const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+    const next = page.IsTruncated === false ? undefined : page.NextContinuationToken || undefined;
+    if (next === undefined && page.IsTruncated === true) throw breaksOff(s3, doing);
     if (next !== undefined && seen.has(next)) throw goesInCircles(s3, doing);
     seen.add(next ?? '');
     token = next;
@@ -76,6 +79,11 @@ export function noListing(s3: S3Connection, doing: string): SnapshotError {
 /** Nor for an object without bytes. */
 function noObject(s3: S3Connection, doing: string): SnapshotError {
   return noAnswer(doing, `what ${s3.settings.endpoint} answered does not tell the size of an object`);
+}
+
+/** A listing that ends before its end: whatever it has not named would pass for gone. */
+export function breaksOff(s3: S3Connection, doing: string): SnapshotError {
+  return noAnswer(doing, `${s3.settings.endpoint} says that there is more to list, and not where it goes on`);
 }
 
 /** A listing that comes back to where it was would never end. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   AbortMultipartUploadCommand,
   ChecksumAlgorithm,
@@ -6,12 +7,14 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   ListMultipartUploadsCommand,
+  ListPartsCommand,
 } from '@aws-sdk/client-s3';
 import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
-import { isS3Error } from './s3-failure.ts';
+import { type Made, makeWhereNone } from './s3-exclusive.ts';
+import { isGoodStatus, isS3Error } from './s3-failure.ts';
 import { s3Url } from './s3-keys.ts';
-import { goesInCircles, noAnswer, noListing } from './s3-list.ts';
+import { breaksOff, goesInCircles, noAnswer, noListing } from './s3-list.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 
 export interface OpenUpload {
@@ -39,6 +42,10 @@ const REFUSED = [
 ] as const;
 /** Codes of libuv: no byte of the call has left this machine. */
 const NEVER_SENT = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'];
+
+/** How often an upload is dropped whose parts still come in, and how long after each other. */
+const DROPS = 5;
+const DROP_AGAIN_MS = 200;
 
 /** @param onDoubt told when a try failed in such a way that there may be an upload that nobody knows of @returns its id */
 export async function beginUpload(
@@ -77,37 +84,41 @@ export async function beginUpload(
   });
 }
 
-/** Makes the object out of its parts. @returns its ETag */
+/** Makes the object out of its parts, where there is none of that name. */
 export async function completeUpload(
   s3: S3Connection,
   plan: Target,
   UploadId: string,
   Parts: readonly CompletedPart[],
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Made<{ readonly etag: string | undefined }>> {
   const target = {
     ...customerKeyOf(s3.settings),
     Bucket: s3.settings.bucket,
     Key: plan.key,
     UploadId,
+    MultipartUpload: { Parts: [...Parts] },
   };
-  try {
-    return await s3.call('CompleteMultipartUpload', plan.doing, signal, async (client, options) => {
-      const whole = { ...target, MultipartUpload: { Parts: [...Parts] } };
-      const { ETag, Key, Location } = await client.send(new CompleteMultipartUploadCommand(whole), options);
-      // As after no answer at all: there may be an object now, or still its parts, and the next try tells.
-      if (ETag !== undefined || Key !== undefined || Location !== undefined) return ETag;
-      const why = `what ${s3.settings.endpoint} answered does not say that there is an object now`;
-      throw noAnswer(plan.doing, why, true);
-    });
-  } catch (error) {
-    if (!isS3Error(error, 'NoSuchUpload')) throw error;
-    // The first try may have done it and only its answer got lost: then the object is there, and the caller compares it.
-    const etag = etagOfParts(Parts);
-    if (etag === undefined) throw error;
-    // Under a key that is not the server's own, ETags are no sums of the bytes; then the size has to do.
-    return ['sse-kms', 'sse-c'].includes(s3.settings.encryption.kind) ? undefined : etag;
-  }
+  // As after no answer at all: there may be an object now, or still its parts, and the next try tells.
+  const unclear = () => {
+    const why = `what ${s3.settings.endpoint} answered does not say that there is an object now`;
+    return noAnswer(plan.doing, why, true);
+  };
+  const making = { operation: 'CompleteMultipartUpload', key: plan.key, doing: plan.doing };
+  return makeWhereNone(s3, making, signal, async (client, options, guard) => {
+    try {
+      const command = new CompleteMultipartUploadCommand({ ...target, ...guard });
+      const { ETag, Key, Location } = await client.send(command, options);
+      if (ETag === undefined && Key === undefined && Location === undefined) throw unclear();
+      return { etag: ETag };
+    } catch (error) {
+      // An earlier try may have done it and only its answer got lost: then the object is there.
+      if (isS3Error(error, 'NoSuchUpload')) return undefined;
+      // A good status, and a body that breaks off or is something else.
+      if (isGoodStatus(error)) throw unclear();
+      throw error;
+    }
+  });
 }
 
 /** ETag of an object made of parts whose ETags are MD5 sums; undefined for servers whose are not. */
@@ -173,7 +184,8 @@ export async function listUploads(
       found.push({ key: upload.Key, uploadId: upload.UploadId, initiated: upload.Initiated });
     }
     const { IsTruncated, NextKeyMarker, NextUploadIdMarker } = page ?? {};
-    if (IsTruncated !== true || NextKeyMarker === undefined || NextKeyMarker === '') return found;
+    if (IsTruncated !== true) return found;
+    if (NextKeyMarker === undefined || NextKeyMarker === '') throw breaksOff(s3, doing);
     const place = JSON.stringify([NextKeyMarker, NextUploadIdMarker]);
     if (seen.has(place)) throw goesInCircles(s3, doing);
     seen.add(place);
@@ -186,12 +198,69 @@ export async function listUploads(
   }
 }
 
-/** Drops every upload in progress of exactly this key. @returns how many */
-export async function abortUploadsOf(s3: S3Connection, key: string, signal: AbortSignal): Promise<number> {
-  let dropped = 0;
-  for (const upload of await listUploads(s3, key, signal)) {
-    if (upload.key !== key) continue;
-    if (await abortUpload(s3, key, upload.uploadId, signal)) dropped += 1;
+/**
+ * Drops uploads in progress of exactly this key. @param before only those that were begun before then, for another cluster may
+ * be at an upload of the same key @returns how many went, and how many stay
+ */
+export async function abortUploadsOf(
+  s3: S3Connection,
+  key: string,
+  signal: AbortSignal,
+  before?: Date,
+): Promise<{ readonly dropped: number; readonly left: number }> {
+  let [dropped, left] = [0, 0];
+  for (const { key: theirs, uploadId, initiated } of await listUploads(s3, key, signal)) {
+    if (theirs !== key) continue;
+    if (before !== undefined && (initiated === undefined || initiated >= before)) left += 1;
+    else if (await abortUpload(s3, key, uploadId, signal)) dropped += 1;
   }
-  return dropped;
+  return { dropped, left };
+}
+
+export interface Dropped {
+  /** Whether there was such an upload. */
+  readonly was: boolean;
+  /** Whether nothing of it is left for certain: not every key may look. */
+  readonly isGone: boolean;
+}
+
+/**
+ * Drops an upload of which parts may still be on their way: those may arrive after it was dropped, and stay. So, as Amazon
+ * documents it, that is repeated until no part is listed.
+ */
+export async function dropUpload(
+  s3: S3Connection,
+  key: string,
+  uploadId: string,
+  signal: AbortSignal,
+): Promise<Dropped> {
+  let was = false;
+  for (let attempt = 1; ; attempt += 1) {
+    const found = await abortUpload(s3, key, uploadId, signal);
+    was ||= found;
+    const left = found ? await hasParts(s3, key, uploadId, signal) : false;
+    if (left !== true || attempt === DROPS) return { was, isGone: left === false };
+    await pause(DROP_AGAIN_MS, undefined, { signal });
+  }
+}
+
+/** Undefined when that is not to be seen. */
+async function hasParts(
+  s3: S3Connection,
+  Key: string,
+  UploadId: string,
+  signal: AbortSignal,
+): Promise<boolean | undefined> {
+  const input = { Bucket: s3.settings.bucket, Key, UploadId, MaxParts: 1 };
+  const doing = `Cannot look what is left of the unfinished upload of ${s3Url(s3.settings, Key)}`;
+  try {
+    const { Parts } = await s3.call('ListParts', doing, signal, (client, options) =>
+      client.send(new ListPartsCommand(input), options),
+    );
+    return Parts !== undefined && Parts.length > 0;
+  } catch (error) {
+    if (isS3Error(error, 'NoSuchUpload') || isSnapshotError(error, 'not-found')) return false;
+    if (isSnapshotError(error, 'forbidden') || isS3Error(error, 'NotImplemented')) return undefined;
+    throw error;
+  }
 }

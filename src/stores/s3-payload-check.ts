@@ -1,5 +1,5 @@
 import { UploadPartCommand } from '@aws-sdk/client-s3';
-import { asError } from '../errors.ts';
+import { abortError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { readFailure } from './s3-failure.ts';
 import { customerKeyOf } from './s3-object-parameters.ts';
@@ -12,7 +12,9 @@ const WRONG_SUM = '0'.repeat(64);
  * Whether the server holds the bytes of a part against the SHA-256 that is signed with them, found out by sending it one
  * byte with the sum of others. A server that takes it keeps it as part 1, which the true one then replaces: so this is to be
  * awaited before that is sent.
- * @throws SnapshotError when no answer can be had
+ * awaited before that is sent. No answer counts as no: the parts get sums of their own then, and the next upload asks again.
+ * A question that comes in later than the true part spoils the upload, which S3 tells at its end by the part's ETag.
+ * @throws SnapshotError `aborted` | `timeout` when the signal fires
  */
 export async function refusesDamage(
   s3: S3Connection,
@@ -33,11 +35,9 @@ export async function refusesDamage(
       await client.send(signedWith(new UploadPartCommand(input), WRONG_SUM), options);
       return false;
     } catch (error) {
-      const { name, status } = readFailure(error);
-      if (name === 'XAmzContentSHA256Mismatch') return true;
-      // Any other no says nothing of what it looks at, and the true part will meet it where it matters.
-      if (status !== undefined && status >= 400 && status < 500 && !signal.aborted) return false;
-      throw asError(error);
+      if (signal.aborted) throw abortError(signal);
+      // Whatever else went wrong says nothing of what it looks at, and the true part will meet it where it matters.
+      return readFailure(error).name === 'XAmzContentSHA256Mismatch';
     }
   });
 }

@@ -1,11 +1,14 @@
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { startFaultFront } from '../../test/support/fault-front.ts';
 import { MIB, someBytes } from '../../test/support/growing-bytes.ts';
 import { until } from '../../test/support/s3-looks.ts';
 import { scratchDir } from '../../test/support/scratch.ts';
 import { type Lies, startScriptedS3 } from '../../test/support/scripted-s3.ts';
 import { bytesOf, uploadOf } from '../../test/support/store-contract.ts';
 import { SnapshotError } from '../errors.ts';
+import { IntegrityCheck } from '../snapshot/integrity.ts';
 import { createS3Store } from './s3-store.ts';
 
 const NAME = 'on-demand-node-1-1730308816';
@@ -29,6 +32,12 @@ function flipped(body: Buffer): Buffer {
   const copy = Buffer.from(body);
   copy.writeUInt8(copy.readUInt8(0) ^ 1, 0);
   return copy;
+}
+
+/** A snapshot, as etcd sends one: the database, and its SHA-256. */
+function snapshotOf(pages: number): Buffer {
+  const database = someBytes(pages * 512);
+  return Buffer.concat([database, createHash('sha256').update(database).digest()]);
 }
 
 const liar: Lies = { keeps: flipped, ignoresSha256: true };
@@ -67,6 +76,65 @@ describe('an object on S3', () => {
     );
   });
 
+  it.each([small, large])(
+    'that is damaged is told as damaged when it cannot be removed, and that too ($what)',
+    async ({ size }) => {
+      await using s3 = await startScriptedS3({ shows: () => '"other"', keepsAll: true });
+      const done = createS3Store(s3.settings, options).put(uploadOf(NAME, bytesOf(someBytes(size))), never);
+      await expect(done).rejects.toMatchObject({
+        code: 'corrupt',
+        why: expect.stringMatching(/another one \(ETag other .*could not be removed: .*DeleteObject/),
+        hint: expect.stringContaining('Remove the object by hand'),
+        besides: [expect.objectContaining({ code: 'forbidden' })],
+      });
+    },
+  );
+
+  it('that is damaged stays when nothing in it says that we have made it', async () => {
+    await using s3 = await startScriptedS3();
+    await using front = await startFaultFront(`http://${s3.settings.endpoint}`);
+    const headers = { 'content-length': '7' };
+    front.setRule(({ method }) => (method === 'HEAD' ? { status: 200, headers } : undefined));
+    const store = createS3Store({ ...s3.settings, endpoint: front.endpoint }, options);
+    await expect(store.put(uploadOf(NAME, bytesOf(someBytes(small.size))), never)).rejects.toMatchObject({
+      code: 'corrupt',
+      why: expect.stringContaining('7 are stored; it is left as it is'),
+    });
+    expect(s3.diary).not.toContain('delete');
+  });
+
+  it.each([small, large])(
+    'may have its ETag in capital letters, and without quotes ($what)',
+    async ({ size }) => {
+      const shows = (etag: string) => etag.replaceAll('"', '').toUpperCase();
+      await using s3 = await startScriptedS3({ shows });
+      const done = createS3Store(s3.settings, options).put(uploadOf(NAME, bytesOf(someBytes(size))), never);
+      expect(await done).toMatchObject({ snapshot: { size }, warnings: [] });
+    },
+  );
+
+  // ADR 60 says what is lost: what was sent in one request is held against an MD5 sum of ours, parts are not.
+  it('that a server damages after it has checked the sum is found out (in one request)', async () => {
+    await using s3 = await startScriptedS3({ keeps: flipped });
+    const done = createS3Store(s3.settings, options).put(uploadOf(NAME, bytesOf(snapshotOf(1))), never);
+    await expect(done).rejects.toMatchObject({ code: 'corrupt' });
+    expect([...s3.objects]).toEqual([]);
+  });
+
+  it('that a server damages after it has checked the sum is found out only when it is read (in parts)', async () => {
+    await using s3 = await startScriptedS3({ keeps: flipped });
+    const content = snapshotOf((2 * MIB) / 512);
+    const { snapshot } = await createS3Store(s3.settings, options).put(
+      uploadOf(NAME, bytesOf(content)),
+      never,
+    );
+    const stored = s3.objects.get(NAME) ?? Buffer.alloc(0);
+    expect([snapshot.size, stored.equals(content)]).toEqual([content.length, false]);
+    const check = new IntegrityCheck();
+    check.update([stored]);
+    expect(check.conclude().problem).toContain('its SHA-256 is');
+  });
+
   it.each([small, large])('may have any ETag where the server encrypts ($what)', async ({ size }) => {
     await using s3 = await startScriptedS3({ headers: encrypting });
     const { snapshot } = await createS3Store(s3.settings, options).put(
@@ -89,7 +157,7 @@ describe('an object on S3', () => {
     const reason = new SnapshotError('corrupt', 'the hash is wrong');
     proof.reject(reason);
     await expect(done).rejects.toBe(reason);
-    expect(s3.diary.toSorted()).toEqual(['abort', 'begin', 'part 1', 'part 2', 'part 3']);
+    expect(s3.diary.toSorted()).toEqual(['abort', 'begin', 'list parts', 'part 1', 'part 2', 'part 3']);
     expect([...s3.objects]).toEqual([]);
     expect(await readdir(dir.path)).toEqual([]);
   });

@@ -1,7 +1,7 @@
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import pMap from 'p-map';
 import type { S3Settings } from '../config/types.ts';
-import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { asError, isSnapshotError } from '../errors.ts';
 import { assertSnapshotName, looksLikeSnapshot } from '../snapshot/naming.ts';
 import type {
   Clock,
@@ -14,6 +14,7 @@ import type {
 import type { Program, Snapshot } from '../snapshot/snapshot.ts';
 import { md5Of } from './md5.ts';
 import { connectS3, type S3Connection, type S3Tuning } from './s3-client.ts';
+import { compareStored } from './s3-compare.ts';
 import { openObject } from './s3-download.ts';
 import { fetchObject } from './s3-fetch.ts';
 import {
@@ -31,9 +32,9 @@ import { creationOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
 import { DEFAULT_PART_SIZE, partSizeFor } from './s3-parts.ts';
 import { readCall } from './s3-read.ts';
-import { removeObject, removeSnapshot } from './s3-remove.ts';
+import { removeSnapshot } from './s3-remove.ts';
 import { sweepUploads } from './s3-sweep.ts';
-import { type Uploaded, uploadGrowing } from './s3-upload.ts';
+import { uploadGrowing } from './s3-upload.ts';
 
 export interface S3StoreOptions extends S3Tuning {
   /** Prefix of the objects' user metadata. */
@@ -138,7 +139,7 @@ async function put(
     },
     signal,
   );
-  await compare(s3, key, uploaded, doing, signal);
+  const stored = await compareStored(s3, key, uploaded, doing, signal);
   const facts = await upload.facts;
   const sidecar = facts.metadata;
   const warnings = [...uploaded.warnings];
@@ -161,7 +162,7 @@ async function put(
   }
   const { name, nodeName, createdAt, compressed } = upload;
   const location = s3Location(settings, name);
-  const etag = bareEtag(uploaded.etag);
+  const etag = bareEtag(stored.etag ?? uploaded.toldEtag);
   return {
     snapshot: {
       ...facts,
@@ -175,36 +176,6 @@ async function put(
     },
     warnings,
   };
-}
-
-/** What is stored must be what was sent. @throws SnapshotError `corrupt`; the object is removed then */
-async function compare(
-  s3: S3Connection,
-  key: string,
-  sent: Uploaded,
-  doing: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const head = await headObject(s3, key, doing, signal);
-  const why = difference(sent, head);
-  if (why === undefined) return;
-  await removeObject(s3, key, doing, signal);
-  throw new SnapshotError('corrupt', doing, {
-    why: `${why}; the object has been removed`,
-    hint: 'Try again; if it stays so, do not trust this S3 server or what stands before it.',
-    retryable: true,
-  });
-}
-
-function difference(
-  sent: Uploaded,
-  stored: { readonly size: number; readonly etag: string | undefined } | undefined,
-): string | undefined {
-  if (stored === undefined) return 'the object is not there after its upload';
-  if (stored.size !== sent.size) return `${sent.size} bytes were sent, and ${stored.size} are stored`;
-  const [ours, theirs] = [bareEtag(sent.etag), bareEtag(stored.etag)];
-  if (ours === undefined || theirs === undefined || ours === theirs) return undefined;
-  return `the stored object is another one (ETag ${theirs} instead of ${ours})`;
 }
 
 async function list(

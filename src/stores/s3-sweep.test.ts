@@ -1,4 +1,5 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { startFaultFront } from '../../test/support/fault-front.ts';
 import { MIB, someBytes } from '../../test/support/growing-bytes.ts';
@@ -21,7 +22,7 @@ it('does without a list of uploads where the id of the only one is known', async
   void Promise.allSettled([proven]);
   const bytes = { ...bytesOf(someBytes(2 * MIB)), proven };
   await expect(store.put(uploadOf(NAME, bytes), never)).rejects.toMatchObject({ code: 'corrupt' });
-  expect(s3.diary.at(-1)).toBe('abort');
+  expect(s3.diary.slice(-2)).toEqual(['abort', 'list parts']);
   expect(await readdir(dir.path)).toEqual([]);
 });
 
@@ -53,4 +54,96 @@ it('asks a server that does not answer only once', async () => {
   const store = createS3Store(settings, { ...base, maxAttempts: 1, journalDir: dir.path });
   await expect(store.sweep(never)).rejects.toMatchObject({ code: 'unavailable' });
   expect(front.requests).toHaveLength(1);
+});
+
+const DAY_MS = 86_400_000;
+
+it('drops an upload again until none of the parts that were on their way is left', async () => {
+  await using s3 = await startScriptedS3({ lateParts: 2 });
+  await using dir = await scratchDir();
+  const store = createS3Store(s3.settings, { ...base, journalDir: dir.path });
+  const proven = Promise.reject(new SnapshotError('corrupt', 'the hash is wrong'));
+  void Promise.allSettled([proven]);
+  const bytes = { ...bytesOf(someBytes(2 * MIB)), proven };
+  await expect(store.put(uploadOf(NAME, bytes), never)).rejects.toMatchObject({ code: 'corrupt' });
+  expect(s3.diary.filter((what) => what === 'abort')).toHaveLength(3);
+  expect(await readdir(dir.path)).toEqual([]);
+});
+
+it('keeps the note where nobody may look whether parts are left, until the upload is told to be gone', async () => {
+  await using s3 = await startScriptedS3();
+  await using dir = await scratchDir();
+  await using front = await startFaultFront(`http://${s3.settings.endpoint}`);
+  const settings = { ...s3.settings, endpoint: front.endpoint };
+  await (await noteUpload(dir.path, settings, { name: NAME, nodeName: 'node-1' })).begun('it', false);
+  const store = createS3Store(settings, { ...base, journalDir: dir.path });
+  front.setRule(({ path }) => (path.includes('max-parts') ? { status: 403 } : undefined));
+  expect(await store.sweep(never)).toHaveLength(1);
+  expect(await readdir(dir.path)).toHaveLength(1);
+  const body = '<Error><Code>NoSuchUpload</Code></Error>';
+  front.setRule(({ method }) => (method === 'DELETE' ? { status: 404, body } : undefined));
+  expect(await store.sweep(never)).toEqual([]);
+  expect(await readdir(dir.path)).toEqual([]);
+});
+
+const hours = (count: number) => ({ now: () => new Date(Date.now() + count * 3_600_000) });
+
+it('leaves alone what another cluster may be at under the same key, until nobody can be', async () => {
+  const others = [
+    { uploadId: 'young', initiated: new Date() },
+    { uploadId: 'old', initiated: new Date(Date.now() - DAY_MS - 1000) },
+  ];
+  await using s3 = await startScriptedS3({ others });
+  await using dir = await scratchDir();
+  await noteUpload(dir.path, s3.settings, { name: NAME, nodeName: 'node-1' });
+  const sweep = (clock = hours(0)) =>
+    createS3Store(s3.settings, { ...base, journalDir: dir.path, clock }).sweep(never);
+  expect(await sweep()).toEqual([`unfinished upload of s3://bucket/${NAME}`]);
+  expect(s3.diary.filter((what) => what.startsWith('abort'))).toEqual(['abort old']);
+  expect(await readdir(dir.path)).toHaveLength(1);
+  expect(await sweep(hours(25))).toHaveLength(1);
+  expect(s3.diary.filter((what) => what.startsWith('abort'))).toEqual(['abort old', 'abort young']);
+  expect(await readdir(dir.path)).toEqual([]);
+});
+
+it.each([2 * MIB + 32, 2 * MIB - 32])(
+  "an upload whose begin got no answer at first touches nobody else's (%i bytes)",
+  async (size) => {
+    await using s3 = await startScriptedS3({ others: [{ uploadId: 'theirs', initiated: new Date() }] });
+    await using dir = await scratchDir();
+    await using front = await startFaultFront(`http://${s3.settings.endpoint}`);
+    let lost = 0;
+    front.setRule(({ path }) => {
+      if (!/[?&]uploads\b/.test(path) || lost > 0) return undefined;
+      lost += 1;
+      return { cutAfterResponseBytes: 0 };
+    });
+    const settings = { ...s3.settings, endpoint: front.endpoint };
+    const store = createS3Store(settings, { ...base, journalDir: dir.path });
+    const isBroken = size % 512 !== 32;
+    const bytes = isBroken
+      ? { ...bytesOf(someBytes(size)), proven: Promise.resolve(size + 1) }
+      : bytesOf(someBytes(size));
+    const done = store.put(uploadOf(NAME, bytes), never);
+    if (isBroken) await expect(done).rejects.toMatchObject({ code: 'corrupt' });
+    else expect((await done).warnings).toEqual([]);
+    expect(s3.diary.filter((what) => what.startsWith('abort'))).toEqual(isBroken ? ['abort'] : []);
+    // What was begun without an answer has no parts; the note finds it when it is a day old.
+    expect(await readdir(dir.path)).toHaveLength(1);
+  },
+);
+
+it('forgets notes that are of use to nobody, of whatever node and bucket, after 30 days', async () => {
+  await using s3 = await startScriptedS3();
+  await using dir = await scratchDir();
+  const elsewhere = { ...s3.settings, bucket: 'given-up' };
+  await noteUpload(dir.path, elsewhere, { name: NAME, nodeName: 'node-1' });
+  await noteUpload(dir.path, s3.settings, { name: NAME, nodeName: 'renamed' });
+  const old = await readdir(dir.path);
+  const then = new Date(Date.now() - 31 * DAY_MS);
+  for (const file of old) await utimes(join(dir.path, file), then, then);
+  await noteUpload(dir.path, elsewhere, { name: 'on-demand-node-1-1730308817', nodeName: 'node-1' });
+  const store = createS3Store(s3.settings, { ...base, journalDir: dir.path });
+  expect((await store.sweep(never)).filter((line) => line.includes('30 days'))).toHaveLength(2);
+  expect(await readdir(dir.path)).toEqual([expect.stringContaining('1730308817')]);
 });

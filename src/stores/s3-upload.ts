@@ -3,11 +3,14 @@ import { abortError, asError, orAborted, SnapshotError } from '../errors.ts';
 import type { SnapshotUpload } from '../snapshot/ports.ts';
 import { Md5Thread, md5Of } from './md5.ts';
 import type { S3Connection } from './s3-client.ts';
+import { makeWhereNone } from './s3-exclusive.ts';
 import { isS3Error } from './s3-failure.ts';
 import { noteUpload, type OpenNote } from './s3-journal.ts';
-import { abortUpload, abortUploadsOf, beginUpload, completeUpload } from './s3-multipart.ts';
+import { noAnswer, type ObjectHead } from './s3-list.ts';
+import { beginUpload, completeUpload, dropUpload, etagOfParts } from './s3-multipart.ts';
 import { creationOf, customerKeyOf } from './s3-object-parameters.ts';
 import type { OperationClock } from './s3-operation-clock.ts';
+import { assertOurs, type Sent, withMark } from './s3-ownership.ts';
 import { type Part, PartReader } from './s3-parts.ts';
 import { refusesDamage } from './s3-payload-check.ts';
 import { assertTaken, md5InETag } from './s3-proof.ts';
@@ -33,16 +36,16 @@ interface SummedPart extends Part {
   readonly md5: Promise<Buffer> | undefined;
 }
 
-export interface Uploaded {
-  readonly size: number;
-  /** What the object's must be: from our own sum where it is one, otherwise what S3 said. */
-  readonly etag: string | undefined;
+export interface Uploaded extends Sent {
+  /** What was there already: it may be the object of an earlier try whose answer got lost. */
+  readonly there: ObjectHead | undefined;
   readonly warnings: readonly Error[];
 }
 
 /**
  * Uploads bytes that may still be growing. Up to one part goes in one request, more in several; either way the object
- * comes to be only after the bytes are proven. Upon failure the parts are dropped, or left to `sweepUploads` with a note.
+ * comes to be only after the bytes are proven, and only where there is none of that name. Upon failure the parts are dropped,
+ * or left to `sweepUploads` with a note.
  */
 export async function uploadGrowing(
   s3: S3Connection,
@@ -68,11 +71,11 @@ async function putWhole(
 ): Promise<Uploaded> {
   const body = part?.body ?? Buffer.alloc(0);
   await provenSize(upload, plan, body.length, signal);
-  const Metadata = await orAborted(plan.metadata(), signal);
+  const Metadata = withMark(await orAborted(plan.metadata(), signal));
   plan.time.start();
   // Here, and not in a thread: nobody needs this one any more to keep up with etcd.
   const md5 = md5Of(body);
-  const { key: Key, contentType: ContentType } = plan;
+  const { key: Key, contentType: ContentType, doing } = plan;
   const input = {
     ...creationOf(s3.settings),
     Bucket: s3.settings.bucket,
@@ -83,24 +86,29 @@ async function putWhole(
     ContentType,
     Metadata,
   };
-  const answer = await s3.call('PutObject', plan.doing, signal, (client, options) =>
-    client.send(new PutObjectCommand(input), options),
+  const making = { operation: 'PutObject', key: Key, doing };
+  const { answer, there } = await makeWhereNone(s3, making, signal, (client, options, guard) =>
+    client.send(new PutObjectCommand({ ...input, ...guard }), options),
   );
   upload.onProgress?.(body.length);
-  const etag = md5InETag(answer) === undefined ? answer.ETag : md5.toString('hex');
-  return { size: body.length, etag, warnings: [] };
+  const ownEtag = md5.toString('hex');
+  // Where it is a sum, ours is what it must be.
+  const toldEtag = answer === undefined || md5InETag(answer) === undefined ? answer?.ETag : ownEtag;
+  const sent = { size: body.length, metadata: Metadata, ownEtag, toldEtag };
+  assertOurs(sent, there, doing);
+  return { ...sent, there, warnings: [] };
 }
 
 async function putParts(
   s3: S3Connection,
   upload: SnapshotUpload,
   plan: UploadPlan,
-  parts: { readonly reader: PartReader; readonly first: Part; readonly second: Part },
+  bytes: { readonly reader: PartReader; readonly first: Part; readonly second: Part },
   signal: AbortSignal,
 ): Promise<Uploaded> {
   // The proof may fail while parts are still being sent and nobody waits for it.
   void Promise.allSettled([upload.bytes.proven]);
-  const Metadata = await orAborted(plan.metadata(), signal);
+  const Metadata = withMark(await orAborted(plan.metadata(), signal));
   const warnings: Error[] = [];
   const note = await beginNote(s3, upload, plan, warnings);
   let uploadId: string | undefined;
@@ -115,19 +123,25 @@ async function putParts(
       ?.begun(uploadId, mayHaveOthers)
       .catch((error: unknown) => warnings.push(noteFailure(plan, error)));
     const isChecked = await refusesDamage(s3, { ...plan, uploadId }, signal);
-    const sent = await sendParts(s3, upload, plan, { ...parts, uploadId, isChecked }, signal);
+    const parts = await sendParts(s3, upload, plan, { ...bytes, uploadId, isChecked }, signal);
     plan.time.pause();
-    const size = await provenSize(upload, plan, parts.reader.position, signal);
+    const size = await provenSize(upload, plan, bytes.reader.position, signal);
     plan.time.start();
-    const etag = await completeUpload(s3, plan, uploadId, sent, signal);
+    const { answer, there } = await completeUpload(s3, plan, uploadId, parts, signal);
+    const sent = { size, metadata: Metadata, ownEtag: etagOfParts(parts), toldEtag: answer?.etag };
+    assertOurs(sent, there, plan.doing);
     // The object is whole by now: what cannot be tidied up does not make it worse, and the note stays for the next sweep.
-    await (mayHaveOthers ? abortUploadsOf(s3, plan.key, signal) : Promise.resolve())
-      .then(() => note?.remove())
-      .catch((error: unknown) => warnings.push(asError(error)));
-    return { size, etag, warnings };
+    await tidyUp(s3, plan.key, { uploadId, mayHaveOthers, isMade: there === undefined }, note, signal).catch(
+      (error: unknown) => warnings.push(asError(error)),
+    );
+    return { ...sent, there, warnings };
   } catch (error) {
     if (uploadId !== undefined || mayHaveOthers) {
-      await dropParts(s3, plan.key, { uploadId, mayHaveOthers }, note);
+      const cleanup = AbortSignal.timeout(CLEANUP_MS);
+      // Best effort: what it cannot drop, the note leaves to the next save.
+      await Promise.allSettled([
+        tidyUp(s3, plan.key, { uploadId, mayHaveOthers, isMade: false }, note, cleanup),
+      ]);
     } else {
       await Promise.allSettled([note?.remove()]);
     }
@@ -146,6 +160,10 @@ async function beginNote(
     warnings.push(noteFailure(plan, error));
     return undefined;
   });
+}
+
+function partNotTaken(s3: S3Connection, { doing }: UploadPlan): SnapshotError {
+  return noAnswer(doing, `what ${s3.settings.endpoint} answered does not say that it took a part`, true);
 }
 
 function noteFailure(plan: UploadPlan, cause: unknown): SnapshotError {
@@ -189,6 +207,8 @@ async function sendParts(
     const input = { ...customerKeyOf(s3.settings), ...target, Body, ContentLength: Body.length, ...sum };
     return s3.call('UploadPart', plan.doing, inner, async (client, options) => {
       const answer = await client.send(new UploadPartCommand(input), options);
+      // Without it the part cannot be named at the end; whoever answers so may be no S3 server.
+      if (answer.ETag === undefined || answer.ETag === '') throw partNotTaken(s3, plan);
       if (md5 !== undefined) assertTaken(answer, md5, plan.doing);
       return answer;
     });
@@ -243,23 +263,20 @@ async function sendParts(
   return sent;
 }
 
-/** Best effort with a deadline of its own: what it cannot drop, the note leaves to the next save. */
-async function dropParts(
+/**
+ * Drops the parts, unless the object was made of them, and removes the note when nothing is left for certain. What was begun
+ * without an answer has no parts; nobody can tell it from another cluster's, so it is left to `sweepUploads`, with the note.
+ */
+async function tidyUp(
   s3: S3Connection,
   key: string,
-  begun: { readonly uploadId: string | undefined; readonly mayHaveOthers: boolean },
+  begun: { readonly uploadId: string | undefined; readonly mayHaveOthers: boolean; readonly isMade: boolean },
   note: OpenNote | undefined,
+  signal: AbortSignal,
 ): Promise<void> {
-  const { uploadId, mayHaveOthers } = begun;
-  const signal = AbortSignal.timeout(CLEANUP_MS);
-  const drop = async () => {
-    if (uploadId !== undefined) await abortUpload(s3, key, uploadId, signal);
-    // Many keys may not list uploads, and an id that is known needs no list.
-    if (mayHaveOthers) await abortUploadsOf(s3, key, signal);
-    // One that was begun without an answer may come to be after it was looked for.
-    if (uploadId !== undefined || !mayHaveOthers) await note?.remove();
-  };
-  await Promise.allSettled([drop()]);
+  const { uploadId, mayHaveOthers, isMade } = begun;
+  const isGone = isMade || uploadId === undefined || (await dropUpload(s3, key, uploadId, signal)).isGone;
+  if (isGone && !mayHaveOthers) await note?.remove();
 }
 
 /** @throws SnapshotError `corrupt` when the proven size is not what was read */

@@ -146,7 +146,8 @@ describe('an operator that is killed', () => {
       if (objects > 0) await until(async () => (await scene.objects(victim.folder)).length === objects);
       await kill(victim);
       const again = await victim.again();
-      await scene.converge(victim.folder, [again], { files: 1, objects });
+      const unnamed = matches === begins && fault !== undefined ? 1 : 0;
+      await scene.converge(victim.folder, [again], { files: 1, objects, unnamed });
     },
   );
 

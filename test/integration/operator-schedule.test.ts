@@ -89,6 +89,7 @@ describe('a scheduled run', () => {
       'k3s-cluster-id': bed.scene.clusterId,
       'k3s-node-name': 'node-1',
       'k3s-token-hash': hash[keys.tokenHash],
+      'etcd-snapshot-upload': expect.stringMatching(/^[0-9a-f]{32}$/),
     });
 
     // The metadata are read anew for each run.

@@ -216,9 +216,9 @@ describe.each(s3Servers)('answers of $kind, tls $tls,', ({ kind, tls }) => {
       await store.put(uploadOf(name, GrowingBytes.whole(content)), never);
       expect(await store.list(never)).toMatchObject([{ name, location: { key: `${folder}/${name}` } }]);
       expect((await collect(await store.open(name, never))).equals(content)).toBe(true);
+      expect(await openUploadsOf(s3, BUCKET, `${folder}/${name}`)).toEqual([]);
+      expect(await store.remove(name, never)).toBe(true);
+      expect(await store.list(never)).toEqual([]);
     }
-    expect(await openUploadsOf(s3, BUCKET, `${folder}/${name}`)).toEqual([]);
-    expect(await store.remove(name, never)).toBe(true);
-    expect(await store.list(never)).toEqual([]);
   });
 });

@@ -137,7 +137,9 @@ describe.each(s3Kinds)('s3 check on %s', (kind) => {
       return (matches === isDelete && seen === 1) || seen > 4 ? undefined : fault;
     });
     const found = await check(through(front), { stallMs: 2000 });
-    expect(failures(found)).toHaveLength(1);
+    // MinIO answers the second end with a status alone, which cannot be cut: there is the object, and it is found to be ours.
+    const isFound = matches === isComplete && kind === 'minio';
+    expect(failures(found)).toHaveLength(isFound ? 0 : 1);
     expect(found.left).toEqual([]);
     expect(await remains(s3)).toEqual(before);
     expect(await openUploads(s3, front)).toEqual([]);

@@ -229,9 +229,10 @@ describe.each(s3Servers)('a download from $kind, tls $tls,', ({ kind, tls }) => 
       changed.resolve();
       return { it, done };
     };
-    const replaced = await begin((it) =>
-      it.direct.put(uploadOf(NAME, GrowingBytes.whole(someBytes(SIZE))), never),
-    );
+    const replaced = await begin(async (it) => {
+      await it.direct.remove(NAME, never);
+      await it.direct.put(uploadOf(NAME, GrowingBytes.whole(someBytes(SIZE))), never);
+    });
     await expect(replaced.done).rejects.toMatchObject({ code: 'conflict', hint: expect.any(String) });
     const gone = await begin((it) =>
       s3.client().send(new DeleteObjectCommand({ Bucket: BUCKET, Key: `${it.folder}/${NAME}` })),
@@ -264,6 +265,7 @@ describe.each(s3Servers)('a download from $kind, tls $tls,', ({ kind, tls }) => 
     const done = it.fetch(ended.signal, () => ended.abort());
     await expect(done).rejects.toMatchObject({ code: 'aborted' });
     const content = someBytes(SIZE);
+    await it.direct.remove(NAME, never);
     await it.direct.put(uploadOf(NAME, GrowingBytes.whole(content)), never);
     expect(await it.fetch()).toMatchObject({ resumed: 0, verified: 'sum' });
     expect((await readFile(it.path)).equals(content)).toBe(true);
@@ -329,5 +331,6 @@ it('of an object whose ETag is no sum says that only its size was verified', asy
     const path = join(place.path, String(size));
     expect(await store.download({ name: NAME, path }, never)).toMatchObject({ verified: 'size' });
     expect((await readFile(path)).equals(content)).toBe(true);
+    await store.remove(NAME, never);
   }
 });

@@ -9,7 +9,7 @@ import { runCommand, s3Env, s3Flags } from '../support/command.ts';
 import { type SeenRequest, startFaultFront } from '../support/fault-front.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
 import { type S3Front, startS3Front } from '../support/s3-front.ts';
-import { openUploadsOf, until } from '../support/s3-looks.ts';
+import { markOf, openUploadsOf, until } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, s3Servers, startS3 } from '../support/s3-server.ts';
 import { scratchDir } from '../support/scratch.ts';
 import { collect, uploadOf } from '../support/store-contract.ts';
@@ -74,6 +74,12 @@ describe.each(s3Servers)('S3 store in trouble, on $kind, tls $tls,', ({ kind, tl
     await store.put(uploadOf(NAME, bytes), never);
     expect(seen.size).toBeGreaterThan(0);
     expect(await read(folder)).toBe(sha256(bytes.content));
+    // An upload that was begun without an answer has no parts, and may be another cluster's until it is a day old.
+    const unnamed = matches === isBegin ? 1 : 0;
+    expect(await openUploadsOf(s3, BUCKET, `${folder}/${NAME}`)).toHaveLength(unnamed);
+    expect(await readdir(dir.path)).toHaveLength(unnamed);
+    const clock = { now: () => new Date(Date.now() + 25 * HOUR) };
+    await createS3Store(through(front, folder), { ...quick, journalDir: dir.path, clock }).sweep(never);
     expect(await openUploadsOf(s3, BUCKET, `${folder}/${NAME}`)).toEqual([]);
     expect(await readdir(dir.path)).toEqual([]);
   });
@@ -110,7 +116,9 @@ describe.each(s3Servers)('S3 store in trouble, on $kind, tls $tls,', ({ kind, tl
   ])('an object of another size than was sent ($what) is removed and not reported', async ({ size }) => {
     await using front = await startS3Front(s3);
     front.setRule((request) =>
-      request.method === 'HEAD' ? { status: 200, headers: { 'content-length': '7' } } : undefined,
+      request.method === 'HEAD'
+        ? { status: 200, headers: { ...markOf(front.requests), 'content-length': '7' } }
+        : undefined,
     );
     const store = createS3Store(through(front, `size-${size}`), quick);
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(size))), never);
@@ -189,14 +197,14 @@ describe.each(s3Servers)('S3 store in trouble, on $kind, tls $tls,', ({ kind, tl
     const store = createS3Store(settings, { ...quick, journalDir: dir.path });
     expect([...(await store.sweep(never))].sort()).toEqual([
       `unfinished upload of s3://snapshots/swept/${NAME}`,
-      `unfinished upload of s3://snapshots/swept/${early}`,
     ]);
     expect(await openUploadsOf(s3, BUCKET, `swept/${NAME}`)).toEqual([]);
-    expect(await openUploadsOf(s3, BUCKET, `swept/${early}`)).toEqual([]);
+    // What no note names may be another cluster's under the same key, for a day.
+    expect(await openUploadsOf(s3, BUCKET, `swept/${early}`)).toHaveLength(1);
     expect(await openUploadsOf(s3, BUCKET, `swept/${young}`)).toHaveLength(1);
     expect(await openUploadsOf(s3, 'other', `swept/${NAME}`)).toHaveLength(1);
     expect(await openUploadsOf(s3, BUCKET, `swept/${ofOther}`)).toHaveLength(1);
-    expect(await readdir(dir.path)).toHaveLength(2);
+    expect(await readdir(dir.path)).toHaveLength(3);
     expect(await store.sweep(never)).toEqual([]);
   });
 

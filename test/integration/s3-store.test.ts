@@ -4,6 +4,7 @@ import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Redacted } from '../../src/config/types.ts';
 import { SnapshotError } from '../../src/errors.ts';
+import { UPLOAD_MARK } from '../../src/stores/s3-ownership.ts';
 import { createS3Store } from '../../src/stores/s3-store.ts';
 import { GrowingBytes, MIB, sha256, someBytes } from '../support/growing-bytes.ts';
 import { openUploadsOf, until } from '../support/s3-looks.ts';
@@ -15,6 +16,10 @@ const BUCKET = 'snapshots';
 const NAME = 'on-demand-node-1-1730308816';
 const never = new AbortController().signal;
 const options = { program: 'k3s', nodeName: 'node-1', partSize: 5 * MIB } as const;
+
+async function failure(done: Promise<unknown>): Promise<PromiseSettledResult<unknown> | undefined> {
+  return (await Promise.allSettled([done]))[0];
+}
 
 describe.each(s3Servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
   let s3: S3Server;
@@ -73,6 +78,7 @@ describe.each(s3Servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
       'k3s-cluster-id': 'c1',
       'k3s-node-name': 'node-1',
       'k3s-token-hash': '0123456789ab',
+      [UPLOAD_MARK]: expect.stringMatching(/^[0-9a-f]{32}$/),
     });
     expect(JSON.parse(String(await raw(`${folder}/.metadata/${NAME}`)))).toEqual(facts.metadata);
     expect(await store.list(never)).toEqual([stored.snapshot]);
@@ -86,6 +92,36 @@ describe.each(s3Servers)('S3 store on $kind, tls $tls', ({ kind, tls }) => {
     expect(await store.list(never)).toEqual([]);
     await expect(raw(`${folder}/.metadata/${NAME}`)).rejects.toThrow();
   });
+
+  it.each([544, 6 * MIB])(
+    'two clusters that save under one name at the same time get one object, and one of them an error (%i bytes)',
+    async (size) => {
+      const folder = `clusters-${size}`;
+      const clusters = ['one', 'two'].map((clusterId) => ({
+        clusterId,
+        bytes: GrowingBytes.whole(someBytes(size)),
+        store: createS3Store(s3.settings(BUCKET, folder), options),
+      }));
+      const put = async ({ clusterId, bytes, store }: (typeof clusters)[number]) =>
+        store.put(uploadOf(NAME, bytes, { facts: Promise.resolve({ clusterId }) }), never);
+      const done = await Promise.allSettled(clusters.map(put));
+      const winners = clusters.filter((_cluster, index) => done[index]?.status === 'fulfilled');
+      expect(winners).toHaveLength(1);
+      const [winner] = winners;
+      const loser = clusters.find((cluster) => cluster !== winner);
+      if (winner === undefined || loser === undefined) throw new Error('nobody has won');
+      const whose = expect.stringContaining(
+        `of cluster ${winner.clusterId}, node node-1, with ${size} bytes`,
+      );
+      for (const attempt of [done.find(({ status }) => status === 'rejected'), await failure(put(loser))]) {
+        expect(attempt).toMatchObject({ reason: { code: 'exists', why: whose } });
+      }
+      expect(sha256(await raw(`${folder}/${NAME}`))).toBe(sha256(winner.bytes.content));
+      expect(await openUploadsOf(s3, BUCKET, `${folder}/${NAME}`)).toEqual([]);
+      // The same save again is the same snapshot.
+      expect((await put(winner)).snapshot.size).toBe(size);
+    },
+  );
 
   it('follows growing bytes, and makes the object only when they are proven', async () => {
     await using dir = await scratchDir();

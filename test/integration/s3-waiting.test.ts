@@ -13,12 +13,12 @@ import { startTcpFront } from '../support/tcp-front.ts';
 
 const BUCKET = 'snapshots';
 const NAME = 'on-demand-node-1-1730308816';
+const HOUR = 3_600_000;
 const never = new AbortController().signal;
 const quick = { program: 'k3s', nodeName: 'node-1', partSize: 5 * MIB, firstRetryMs: 1 } as const;
 
 const isPart = (request: SeenRequest) => request.path.includes('partNumber=');
 const isBegin = (request: SeenRequest) => request.method === 'POST' && request.path.includes('uploads');
-const isUploadList = (request: SeenRequest) => request.method === 'GET' && request.path.includes('uploads');
 const denied = { status: 403, body: '<Error><Code>AccessDenied</Code><Message>no</Message></Error>' };
 
 describe.each([false, true])('a line that is slow but moves, tls %s', (tls) => {
@@ -74,15 +74,16 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
     const done = store.put(uploadOf(NAME, bytes), never);
     bytes.grow(11 * MIB);
     await expect(done).rejects.toMatchObject({ code: 'timeout' });
-    expect(await openUploadsOf(s3, BUCKET, `stalled/${NAME}`)).toEqual([]);
+    // On a busy machine a begin may seem to stall too, and is made again: what that has begun has no parts, and waits a day.
+    const begun = front.requests.filter(isBegin).length;
+    expect(await openUploadsOf(s3, BUCKET, `stalled/${NAME}`)).toHaveLength(begun - 1);
   });
 
-  it('a finished upload stands although nobody may list what else was begun: a warning, and the note stays', async () => {
+  it('a finished upload stands although another one may have been begun: the note stays', async () => {
     await using dir = await scratchDir();
     await using front = await startFaultFront(s3.url);
     let lost = false;
     front.setRule((request) => {
-      if (isUploadList(request)) return denied;
       if (!isBegin(request) || lost) return undefined;
       lost = true;
       return { cutAfterResponseBytes: 0 };
@@ -92,14 +93,12 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
       uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))),
       never,
     );
-    expect(warnings).toMatchObject([
-      { code: 'forbidden', hint: expect.stringContaining('ListMultipartUploads') },
-    ]);
+    expect(warnings).toEqual([]);
     expect(await store.stat(NAME, never)).toEqual(snapshot);
     expect(await readdir(dir.path)).toHaveLength(1);
   });
 
-  it('an upload that was begun, as its lost answer would have said, is dropped although the next try is refused', async () => {
+  it('an upload that was begun, as its lost answer would have said, is dropped when it is a day old', async () => {
     await using dir = await scratchDir();
     await using front = await startFaultFront(s3.url);
     let begins = 0;
@@ -112,24 +111,35 @@ describe.each(s3Kinds)('what an upload waits for, and what it does not depend on
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), never);
     await expect(done).rejects.toMatchObject({ code: 'forbidden' });
     expect(begins).toBe(2);
-    expect(await openUploadsOf(s3, BUCKET, `doubt/${NAME}`)).toEqual([]);
-    // There may be another one that the server has not told of yet.
+    // Until then it may be another cluster's, for all that anybody can tell; it has no parts.
+    expect(await store.sweep(never)).toEqual([]);
+    expect(await openUploadsOf(s3, BUCKET, `doubt/${NAME}`)).toHaveLength(1);
     expect(await readdir(dir.path)).toHaveLength(1);
-    await store.sweep(never);
+    const clock = { now: () => new Date(Date.now() + 25 * HOUR) };
+    const later = createS3Store(through(front, 'doubt'), { ...quick, journalDir: dir.path, clock });
+    expect(await later.sweep(never)).toHaveLength(1);
+    expect(await openUploadsOf(s3, BUCKET, `doubt/${NAME}`)).toEqual([]);
     expect(await readdir(dir.path)).toEqual([]);
   });
 
-  it('an upload is dropped that was begun while its answer was still waited for', async () => {
+  it('an upload that was begun while its answer was still waited for is noted', async () => {
+    await using dir = await scratchDir();
     await using front = await startFaultFront(s3.url);
     front.setRule((request) => (isBegin(request) ? 'mute' : undefined));
     const ended = new AbortController();
-    const store = createS3Store(through(front, 'mute'), quick);
+    const store = createS3Store(through(front, 'mute'), { ...quick, journalDir: dir.path });
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(11 * MIB))), ended.signal);
     const begun = () => openUploadsOf(s3, BUCKET, `mute/${NAME}`);
     await Promise.race([until(async () => (await begun()).length === 1), done]);
     ended.abort();
     await expect(done).rejects.toMatchObject({ code: 'aborted' });
+    expect(await readdir(dir.path)).toHaveLength(1);
+    front.setRule(() => undefined);
+    const clock = { now: () => new Date(Date.now() + 25 * HOUR) };
+    const later = createS3Store(through(front, 'mute'), { ...quick, journalDir: dir.path, clock });
+    expect(await later.sweep(never)).toHaveLength(1);
     expect(await begun()).toEqual([]);
+    expect(await readdir(dir.path)).toEqual([]);
   });
 
   it('an upload whose begin never left this machine needs no note', async () => {

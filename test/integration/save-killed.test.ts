@@ -125,7 +125,8 @@ describe.each(s3Kinds)('with %s', (kind) => {
       front.setRule(() => undefined);
       // A note of an upload is of one endpoint: the next save must come to the same one.
       const next = [`--s3-endpoint=${front.endpoint}`];
-      await scene.aftermath(result, { code, local: 1, s3: objects, next });
+      const unnamed = reached === isBegin ? 1 : 0;
+      await scene.aftermath(result, { code, local: 1, s3: objects, next, unnamed });
     });
   });
 });

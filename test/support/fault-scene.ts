@@ -58,6 +58,11 @@ export interface SceneOperator extends Omit<OperatorPlan, 'plane' | 'kubeconfig'
 }
 
 export interface Wanted {
+  /**
+   * How many uploads S3 may have begun that nobody knows: they have no parts, and look like another cluster's. They and their
+   * notes wait for a day. Default 0.
+   */
+  readonly unnamed?: number;
   /** How many whole snapshots are on disk, or on S3; any number unless given. */
   readonly files?: number;
   readonly objects?: number;
@@ -202,16 +207,15 @@ async function differences(
     const names = await readdir(dir);
     const snapshots = names.filter((name) => !name.startsWith('.')).toSorted();
     count += snapshots.length;
-    note(
-      `leftovers of ${node}`,
-      names.filter((name) => name.startsWith('.')),
-      [],
-    );
+    const isNote = (name: string) => name.endsWith('.upload');
+    const leftovers = names.filter((name) => name.startsWith('.'));
+    const notes = leftovers.filter(isNote).slice(wanted.unnamed ?? 0);
+    note(`leftovers of ${node}`, [...leftovers.filter((name) => !isNote(name)), ...notes], []);
     const recorded = good.filter(({ spec }) => spec.s3 === undefined && spec.nodeName === node);
     note(`records of the disk of ${node}`, namesOf(recorded), snapshots);
   }
   note('records of S3', namesOf(good.filter(({ spec }) => spec.s3 !== undefined)), objects);
-  note('unfinished uploads', uploads, []);
+  note('unfinished uploads', uploads.slice(wanted.unnamed ?? 0), []);
   note('records that wait for their end', namesOf(ours.filter(isLeaving)), []);
   note('records not ready', namesOf(good.filter(({ status }) => status?.readyToUse !== true)), []);
   if (failed.length !== (wanted.failed ?? 0)) {

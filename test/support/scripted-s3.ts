@@ -22,15 +22,29 @@ export interface Lies {
   readonly silentAt?: number;
   /** How long it thinks about each HEAD. */
   readonly headMs?: number;
+  /** Default: it keeps to `If-None-Match`. Or it does not know it, and says so, or does not even say so. */
+  readonly guard?: 'refuses' | 'ignores';
+  /** Right before it makes an object: for whatever others do at that moment. */
+  readonly beforeObject?: () => void;
+  /** What it answers to so many tries to make an object of parts, although it has made it. */
+  readonly saysOfObject?: readonly string[];
+  /** Uploads of the same key that others have begun. */
+  readonly others?: readonly { readonly uploadId: string; readonly initiated: Date }[];
+  /** It may not delete. */
+  readonly keepsAll?: boolean;
+  /** How often it still lists parts of an upload that was dropped: those that were on their way. */
+  readonly lateParts?: number;
 }
 
 export interface ScriptedS3 extends AsyncDisposable {
   readonly settings: S3Settings;
-  /** `begin`, `part 1`, `put`, `complete`, `abort`, `head`, `delete`, in the order of their arrival. */
+  /** `begin`, `part 1`, `put`, `complete`, `abort`, `head`, `delete`, `taken`, in the order of their arrival. */
   readonly diary: readonly string[];
   /** Of each put and part that it took: the sums that came with it, all of them right. */
   readonly sums: readonly string[];
   readonly objects: ReadonlyMap<string, Buffer>;
+  /** Puts an object there, as somebody else. @param metadata user metadata */
+  place(key: string, body: Buffer, metadata?: Readonly<Record<string, string>>): void;
   /** Connections that are open. */
   connections(): Promise<number>;
 }
@@ -66,6 +80,12 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
   const sums: string[] = [];
   const objects = new Map<string, Buffer>();
   const parts = new Map<number, Buffer>();
+  const etags = new Map<string, string>();
+  const metadata = new Map<string, Readonly<Record<string, string>>>();
+  let begun: Readonly<Record<string, string>> = {};
+  let lateParts = 0;
+  const says = [...(lies.saysOfObject ?? [])];
+  let others = lies.others ?? [];
   const etagOf = (body: Buffer) => `"${createHash('md5').update(body).digest('hex')}"`;
   const extra = lies.headers ?? {};
   const take = ({ headers }: IncomingMessage, body: Buffer): Buffer => {
@@ -94,16 +114,32 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
       response.writeHead(400).end(xml('Error', `<Code>${wrong}</Code>`));
       return;
     }
+    const guarded = request.headers['if-none-match'] === '*';
+    if (guarded && lies.guard === 'refuses') {
+      response.writeHead(501).end(xml('Error', '<Code>NotImplemented</Code>'));
+      return;
+    }
+    const makes = ['PUT', 'POST uploadId'].includes(what.trim());
+    if (makes) lies.beforeObject?.();
+    if (makes && guarded && lies.guard !== 'ignores' && objects.has(key)) {
+      diary.push('taken');
+      response.writeHead(412).end(xml('Error', '<Code>PreconditionFailed</Code>'));
+      return;
+    }
     switch (what.trim()) {
       case 'PUT': {
         diary.push('put');
         const kept = take(request, body);
         objects.set(key, kept);
+        etags.set(key, etagOf(kept));
+        metadata.set(key, userMetadata(request));
         response.writeHead(200, { etag: etagOf(kept), ...extra }).end();
         return;
       }
       case 'POST uploads':
         diary.push('begin');
+        begun = userMetadata(request);
+        lateParts = lies.lateParts ?? 0;
         response.writeHead(200, extra).end(xml('InitiateMultipartUploadResult', '<UploadId>it</UploadId>'));
         return;
       case 'PUT partNumber uploadId': {
@@ -116,19 +152,48 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
       }
       case 'POST uploadId': {
         diary.push('complete');
-        const whole = Buffer.concat([...parts].toSorted(([a], [b]) => a - b).map(([, bytes]) => bytes));
-        objects.set(key, whole);
-        const etag = extra['etag'] ?? etagOf(whole);
+        if (parts.size === 0) {
+          response.writeHead(404).end(xml('Error', '<Code>NoSuchUpload</Code>'));
+          return;
+        }
+        const inOrder = [...parts].toSorted(([a], [b]) => a - b).map(([, bytes]) => bytes);
+        const sum = createHash('md5');
+        for (const bytes of inOrder) sum.update(createHash('md5').update(bytes).digest());
+        objects.set(key, Buffer.concat(inOrder));
+        etags.set(key, `"${sum.digest('hex')}-${inOrder.length}"`);
+        metadata.set(key, begun);
+        parts.clear();
+        const odd = says.shift();
+        if (odd !== undefined) {
+          response.writeHead(200).end(odd);
+          return;
+        }
+        const etag = extra['etag'] ?? etags.get(key) ?? '';
         response.writeHead(200).end(xml('CompleteMultipartUploadResult', `<ETag>${etag}</ETag>`));
         return;
       }
-      case 'DELETE uploadId':
-        diary.push('abort');
-        parts.clear();
+      case 'DELETE uploadId': {
+        const id = url.searchParams.get('uploadId');
+        const isOther = others.some(({ uploadId }) => uploadId === id);
+        diary.push(isOther ? `abort ${id}` : 'abort');
+        others = others.filter(({ uploadId }) => uploadId !== id);
+        if (!isOther) parts.clear();
         response.writeHead(204).end();
+        return;
+      }
+      case 'GET max-parts uploadId':
+        diary.push('list parts');
+        lateParts -= 1;
+        response
+          .writeHead(200)
+          .end(xml('ListPartsResult', lateParts < 0 ? '' : '<Part><PartNumber>2</PartNumber></Part>'));
         return;
       case 'DELETE':
         diary.push('delete');
+        if (lies.keepsAll === true) {
+          response.writeHead(403).end(xml('Error', '<Code>AccessDenied</Code>'));
+          return;
+        }
         objects.delete(key);
         response.writeHead(204).end();
         return;
@@ -136,8 +201,8 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         diary.push('head');
         if (stored === undefined) response.writeHead(404).end();
         else {
-          const etag = (lies.shows ?? String)(etagOf(stored));
-          const headers = { etag, 'content-length': stored.length, ...extra };
+          const etag = (lies.shows ?? String)(etags.get(key) ?? etagOf(stored));
+          const headers = { etag, 'content-length': stored.length, ...metadata.get(key), ...extra };
           const tell = () => response.writeHead(200, headers).end();
           if (lies.headMs === undefined) tell();
           else setTimeout(tell, lies.headMs);
@@ -157,8 +222,14 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
         diary.push('list uploads');
         if (lies.mayListUploads === false) {
           response.writeHead(403).end(xml('Error', '<Code>AccessDenied</Code>'));
-        } else
-          response.writeHead(200).end(xml('ListMultipartUploadsResult', '<IsTruncated>false</IsTruncated>'));
+        } else {
+          const uploads = others.map(
+            ({ uploadId, initiated }) =>
+              `<Upload><Key>${url.searchParams.get('prefix')}</Key><UploadId>${uploadId}</UploadId><Initiated>${initiated.toISOString()}</Initiated></Upload>`,
+          );
+          const page = `<IsTruncated>false</IsTruncated>${uploads.join('')}`;
+          response.writeHead(200).end(xml('ListMultipartUploadsResult', page));
+        }
         return;
       default:
         diary.push(what);
@@ -178,12 +249,28 @@ export async function startScriptedS3(lies: Lies = {}): Promise<ScriptedS3> {
     diary,
     sums,
     objects,
+    place: (key, body, more = {}) => {
+      objects.set(key, body);
+      etags.set(key, etagOf(body));
+      const headers = Object.entries(more).map(([name, value]) => [`${META}${name}`, value]);
+      metadata.set(key, Object.fromEntries(headers));
+    },
     connections: promisify(server.getConnections.bind(server)),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+const META = 'x-amz-meta-';
+
+function userMetadata({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) =>
+      name.startsWith(META) && typeof value === 'string' ? [[name, value]] : [],
+    ),
+  );
 }
 
 function xml(element: string, content: string): string {
