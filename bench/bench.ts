@@ -23,6 +23,9 @@ import {
 const ROUNDS = Number(process.argv[2] ?? 5);
 const TARGETS = (process.argv[3] ?? '655,200,2000').split(',').map(Number);
 const MEGABYTE = 1e6;
+/** From this size in MB on a round takes a minute: fewer of them, and only what tells how time and memory grow. */
+const LARGE = 1000;
+const LARGE_ROUNDS = Math.min(3, ROUNDS);
 
 interface Contest {
   readonly title: string;
@@ -30,21 +33,28 @@ interface Contest {
   readonly limit: string;
   /** Whether the caches of the kernel are dropped before each run. */
   readonly cold?: boolean;
-  readonly ours: () => Promise<Run>;
-  readonly theirs: () => Promise<Run>;
+  readonly ours: () => Promise<BenchRun>;
+  readonly theirs: () => Promise<BenchRun>;
+}
+
+/** A run and the zip that it left, in bytes; 0 when it made none. */
+interface BenchRun extends Run {
+  readonly zipBytes: number;
 }
 
 /** What both sides of every contest work on. */
 interface Bed {
+  readonly rounds: number;
   readonly etcd: EtcdCluster;
   readonly s3: S3Server;
   readonly dir: string;
 }
 
 async function bench(): Promise<void> {
+  const began = performance.now();
   const lines = [`# Saving: side by side with etcd's own tools`, '', `Machine: ${await machine()}.`, ''];
   lines.push(
-    `Whole processes, ${ROUNDS} alternating rounds after one warm-up, medians. etcd 3.6 over TLS on loopback, same disk.`,
+    `Whole processes, ${ROUNDS} alternating rounds (from ${LARGE} MB on ${LARGE_ROUNDS}) after one warm-up, medians. etcd 3.6 over TLS on loopback, same disk.`,
   );
   lines.push(
     'MB are 10^6 bytes. A ratio below 1 means that we are faster. Each run has a folder of its own.',
@@ -61,15 +71,23 @@ async function bench(): Promise<void> {
     await using s3 = await startS3({ kind: 'versitygw' });
     await s3.createBucket('bench');
     await etcd.fill(target * MEGABYTE);
-    const bed = { etcd, s3, dir: scratch.path };
+    const isLarge = target >= LARGE;
+    const bed = { etcd, s3, dir: scratch.path, rounds: isLarge ? LARGE_ROUNDS : ROUNDS };
     const size = await snapshotSize(bed);
     lines.push(`## A snapshot of ${Math.round(size / MEGABYTE)} MB`, '');
     lines.push(`Limits here: ${await limits(bed, size)}.`, '');
     lines.push('| what | ours | peer | ratio | our CPU | our peak memory | goal | limited by |');
     lines.push('|---|---|---|---|---|---|---|---|');
-    for (const contest of await contests(bed, target === TARGETS[0])) lines.push(await compete(contest));
-    lines.push('');
+    const notes: string[] = [];
+    for (const contest of await contests(bed, !isLarge)) {
+      const { row, note } = await compete(contest, bed.rounds);
+      lines.push(row);
+      notes.push(...note);
+    }
+    lines.push('', ...notes);
   }
+  const minutes = Math.round((performance.now() - began) / 60_000);
+  lines.push(`All of it took ${minutes} minutes.`);
   await writeResults('save.md', lines);
   process.stdout.write(`\n${lines.join('\n')}\n`);
 }
@@ -110,10 +128,10 @@ async function contests(bed: Bed, all: boolean): Promise<Contest[]> {
 }
 
 /** Both sides run in turn, so that a drift of the machine hits both. */
-async function compete(contest: Contest): Promise<string> {
-  const mine: Run[] = [];
-  const peers: Run[] = [];
-  for (let round = 0; round <= ROUNDS; round += 1) {
+async function compete(contest: Contest, rounds: number): Promise<{ row: string; note: string[] }> {
+  const mine: BenchRun[] = [];
+  const peers: BenchRun[] = [];
+  for (let round = 0; round <= rounds; round += 1) {
     if (contest.cold === true) await dropCaches();
     const own = await contest.ours();
     if (contest.cold === true) await dropCaches();
@@ -136,14 +154,28 @@ async function compete(contest: Contest): Promise<string> {
   ];
   const row = `| ${cells.join(' | ')} |`;
   process.stdout.write(`${row}\n`);
-  return row;
+  return { row, note: zipNote(mine, peers) };
 }
 
-async function inFolder(bed: Bed, steps: (dir: string) => Step[] | Promise<Step[]>): Promise<Run> {
+/** A zip made sooner is no gain when it is notably larger. */
+function zipNote(mine: readonly BenchRun[], peers: readonly BenchRun[]): string[] {
+  const size = (runs: readonly BenchRun[]) => median(runs.map((run) => run.zipBytes)) / MEGABYTE;
+  const [own, peer] = [size(mine), size(peers)];
+  if (own === 0) return [];
+  const more = ((own / peer - 1) * 100).toFixed(1);
+  return [
+    `The zips: ours ${own.toFixed(1)} MB, Go's ${peer.toFixed(1)} MB; ours is larger by ${more} %.`,
+    '',
+  ];
+}
+
+async function inFolder(bed: Bed, steps: (dir: string) => Step[] | Promise<Step[]>): Promise<BenchRun> {
   const dir = join(bed.dir, 'run');
   await mkdir(dir, { mode: 0o700 });
   try {
-    return await measure(await steps(dir));
+    const run = await measure(await steps(dir));
+    const zip = (await readdir(dir)).find((name) => name.endsWith('.zip'));
+    return { ...run, zipBytes: zip === undefined ? 0 : (await stat(join(dir, zip))).size };
   } finally {
     await rm(dir, { recursive: true });
     await emptyBucket(bed.s3.client());

@@ -48,6 +48,24 @@ describe('zipOneEntry', () => {
     expect(archive.length).toBeLessThan(4 * mebibyte * 0.1);
   });
 
+  it('looks back as far as deflate can where that pays, and finds out again when the bytes change', async () => {
+    // Base64 repeats nothing, so the narrow window is taken; what follows repeats itself further back than that one sees.
+    const unlike = Buffer.from(randomBytes(0.75 * mebibyte).toString('base64'));
+    const block = randomBytes(20 * 1024);
+    const repeated = Buffer.concat(Array.from({ length: 52 }, () => block)).subarray(0, mebibyte);
+    const alone = await zip(Buffer.concat(Array.from({ length: 40 }, () => repeated)));
+    expect(alone.length).toBeLessThan(4 * mebibyte);
+    const bytes = Buffer.concat([
+      ...Array.from({ length: 5 }, () => unlike),
+      ...Array.from({ length: 40 }, () => repeated),
+    ]);
+    const archive = await zip(bytes);
+    expect(entryOf(archive).equals(bytes)).toBe(true);
+    // Blocks 5 to about 36 are seen through the narrow window, the others not.
+    expect(archive.length).toBeGreaterThan(24 * mebibyte);
+    expect(archive.length).toBeLessThan(38 * mebibyte);
+  });
+
   it('passes on what its source throws', async () => {
     const source = (async function* () {
       yield [Buffer.alloc(10)];

@@ -14,6 +14,7 @@ export interface MemberStatus {
 
 /**
  * The bytes of one snapshot as they arrive: batches of slices, about 1 MiB each, in order.
+ * A batch may be read until the next but one is asked for; then its memory is gone, and its slices are empty.
  * The consumer's pace is the producer's pace; ending the iteration early cancels the call.
  */
 export interface SnapshotStream extends AsyncIterable<readonly Uint8Array[]> {

@@ -46,6 +46,27 @@ describe('saveSnapshot', () => {
     expect((await saveSnapshot(parts, request, onProgress, never)).created).toHaveLength(2);
   });
 
+  it('refuses a snapshot whose memory is given back while it is written', async () => {
+    const { parts, diary } = saveWorld();
+    async function* hasty() {
+      const bytes = Uint8Array.from(whole);
+      yield [bytes];
+      await new Promise((resolve) => setImmediate(resolve));
+      bytes.buffer.transfer(0);
+    }
+    const source = {
+      ...parts.source,
+      open: async () => ({ size: whole.length, [Symbol.asyncIterator]: hasty }),
+    };
+    const saving = saveSnapshot({ ...parts, source }, request, quiet, never);
+    await expect(saving).rejects.toMatchObject({
+      code: 'corrupt',
+      why: `${whole.length} bytes were received and proven, and 0 of them were written`,
+    });
+    expect(diary).toContain('discarded');
+    expect(diary).not.toContain('committed');
+  });
+
   it('records the copy on disk as soon as it stands, though the upload never ends', async () => {
     const interrupt = new AbortController();
     const record = Promise.withResolvers<void>();

@@ -1,3 +1,4 @@
+import { SnapshotError } from '../errors.ts';
 import { IntegrityCheck } from './integrity.ts';
 import { uncompressedName } from './naming.ts';
 import type { SnapshotDraft, SnapshotStream } from './ports.ts';
@@ -16,7 +17,8 @@ export async function streamToDraft(
 ): Promise<void> {
   const checked = proveWhileReading(stream, onProgress);
   const entry = { name: uncompressedName(file.name), mtime: file.createdAt, expectedSize: stream.size };
-  await pour(file.compress?.zip(checked, entry, signal) ?? checked, draft);
+  if (file.compress !== undefined) await pour(file.compress.zip(checked, entry, signal), draft);
+  else checkPoured(await pour(checked, draft), stream.size);
   draft.prove();
 }
 
@@ -34,12 +36,26 @@ async function* proveWhileReading(
   check.finish(stream.size);
 }
 
-/** Writes one batch while the next one is received and hashed. */
-async function pour(bytes: AsyncIterable<readonly Uint8Array[]>, draft: SnapshotDraft): Promise<void> {
+/** Writes one batch while the next one is received and hashed. @returns bytes written */
+async function pour(bytes: AsyncIterable<readonly Uint8Array[]>, draft: SnapshotDraft): Promise<number> {
   const batches = bytes[Symbol.asyncIterator]();
+  let poured = 0;
   let current = await batches.next();
   while (current.done !== true) {
     const [next] = await Promise.all([batches.next(), draft.write(current.value)]);
+    // Counted behind the write: memory that was given back too soon is empty.
+    for (const slice of current.value) poured += slice.length;
     current = next;
   }
+  return poured;
+}
+
+/** What was hashed is what was written, or it is no snapshot. */
+function checkPoured(poured: number, expected: number): void {
+  if (poured === expected) return;
+  throw new SnapshotError('corrupt', 'The snapshot was not written as it came', {
+    why: `${expected} bytes were received and proven, and ${poured} of them were written`,
+    hint: 'Nothing was kept. Try again; if it happens twice, please report it.',
+    retryable: true,
+  });
 }
