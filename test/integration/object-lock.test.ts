@@ -132,30 +132,33 @@ describe('an operator beside object lock (MinIO)', () => {
 
   it('tells until when a snapshot past retention, or of a deleted record, is locked, and deletes the others', async () => {
     const origin = { cluster: scene.clusterId, node: 'node-1' };
-    const [oldest, older, newest] = [1_730_000_001, 1_730_000_002, 1_730_000_003].map(name) as [
-      string,
-      string,
-      string,
-    ];
-    const until = tomorrow();
-    for (const one of [oldest, older, newest]) await putObject(s3, 'etcd', `prod/${one}`, origin);
-    for (const one of [oldest, newest]) {
-      await s3.client().send(
+    const [oldest, older] = [name(1_730_000_001), name(1_730_000_002)];
+    const unlocked = tomorrow();
+    const lock = (one: string) =>
+      s3.client().send(
         new PutObjectRetentionCommand({
           Bucket: 'etcd',
           Key: `prod/${one}`,
-          Retention: { Mode: 'GOVERNANCE', RetainUntilDate: until },
+          Retention: { Mode: 'GOVERNANCE', RetainUntilDate: unlocked },
         }),
       );
-    }
+    for (const one of [oldest, older]) await putObject(s3, 'etcd', `prod/${one}`, origin);
+    await lock(oldest);
     await using operator = await scene.operator({
       node: 'node-1',
       s3: s3.settings('etcd', 'prod'),
       args: ['--snapshot-schedule-cron=0 0 29 2 *', '--s3-retention=1'],
       tuning: { intervalMs: 300 },
     });
+    // Only a new upload drives old ones out, and none that was recorded in the same moment.
+    const found = await Promise.all([oldest, older].map((one) => scene.recordOf(one)));
+    const foundAt = Math.max(...found.map(({ metadata }) => Date.parse(metadata.creationTimestamp ?? '')));
+    await until(() => Date.now() - foundAt > 2_000);
+    const newest = name(Math.ceil(Date.now() / 1_000) + 1);
+    await putObject(s3, 'etcd', `prod/${newest}`, origin);
+    await lock(newest);
     await scene.gone(older);
-    const locked = `locked until ${until.toISOString().slice(0, 19)}Z`;
+    const locked = `locked until ${unlocked.toISOString().slice(0, 19)}Z`;
     const record = await scene.recordOf(oldest);
     expect(await scene.told(record.metadata.name, 'ETCDSnapshotLocked')).toBe(
       `Snapshot ${oldest} is past retention and stays: it is ${locked}`,

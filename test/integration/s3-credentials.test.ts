@@ -174,7 +174,10 @@ describe.each(s3Kinds)('keys that nobody gave, on %s', (kind) => {
       { ...quick, partSize: 5 * MIB },
     );
     for (const [name, value] of Object.entries(instance())) vi.stubEnv(name, value);
-    const { snapshot } = await uploading.put(uploadOf(`${NAME}1`, GrowingBytes.whole(someBytes(11 * MIB))), never);
+    const { snapshot } = await uploading.put(
+      uploadOf(`${NAME}1`, GrowingBytes.whole(someBytes(11 * MIB))),
+      never,
+    );
     expect(snapshot.size).toBe(11 * MIB);
     expect(expired).toBe(true);
     expect(aws.asked).toHaveLength(2);

@@ -100,11 +100,13 @@ describe.each(s3Servers)('S3 store in trouble, on $kind, tls $tls,', ({ kind, tl
 
   it('an abort while everything hangs ends at once', async () => {
     await using front = await startS3Front(s3);
-    front.setRule((request) => (isPart(request) ? 'hang' : undefined));
+    // The question whether the server checks sums is a part of one byte, and goes before the others.
+    const isTruePart = (request: SeenRequest) => isPart(request) && request.headers['content-length'] !== '1';
+    front.setRule((request) => (isTruePart(request) ? 'hang' : undefined));
     const ended = new AbortController();
     const store = createS3Store(through(front, 'abort'), quick);
     const done = store.put(uploadOf(NAME, GrowingBytes.whole(someBytes(16 * MIB))), ended.signal);
-    await until(() => front.requests.filter(isPart).length === 2);
+    await until(() => front.requests.filter(isTruePart).length === 2);
     ended.abort();
     await expect(done).rejects.toMatchObject({ code: 'aborted' });
     await nothingLeft('abort');

@@ -6,6 +6,7 @@ import { etcdFlags, runCommand } from '../support/command.ts';
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.ts';
 import { type OperatorScene, startScene } from '../support/operator-scene.ts';
 import type { RunningOperator } from '../support/operators.ts';
+import { until } from '../support/s3-looks.ts';
 import { type S3Server, s3Kinds, startS3 } from '../support/s3-server.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 
@@ -77,6 +78,9 @@ describe.each(s3Kinds)('the Secret of the document, with %s in place of Amazon',
     await writeFile(file, pasted);
     await scene.cluster.run('apply', '-f', file);
 
+    // Names are of the second, and that of the test before may still last.
+    const second = Math.floor(Date.now() / 1_000);
+    await until(() => Date.now() >= (second + 1) * 1_000);
     const saved = await etcdSnapshot('save', ...ONLY);
     expect(saved.code, saved.stderr).toBe(0);
     expect(saved.stderr).not.toContain('WARN');
