@@ -107,8 +107,10 @@ it('a snapshot that was unpacked is on the disk before it has its name', async (
 const PATIENCE = { timeout: 400_000 };
 
 describe.each(kinds)('on $what', PATIENCE, ({ flags, make, stride }) => {
-  const run = (root: string) => restoreHere([...flags(root), tools, zip]);
-  const undo = (root: string) => restoreHere([...flags(root), '--rollback']);
+  // What is not heard of again keeps its lock while this process lives; that of a process goes with it.
+  const lock = async () => ({ [Symbol.asyncDispose]: async () => undefined });
+  const run = (root: string) => restoreHere([...flags(root), tools, zip], { lock });
+  const undo = (root: string) => restoreHere([...flags(root), '--rollback'], { lock });
   /** A disk in memory, as it was before. */
   const fresh = async () => {
     const disk = await smallDisk(2 ** 30);

@@ -14,6 +14,8 @@ interface Around {
   readonly now?: Date;
   readonly tools?: Partial<EtcdTools>;
   readonly signal?: AbortSignal;
+  /** Default: the lock of the command. */
+  readonly lock?: typeof lockFolder;
 }
 
 /** `etcd-snapshot restore` of a file of this node, in this process: something may happen while it works. Agreed to beforehand. */
@@ -27,7 +29,7 @@ export async function restoreHere(argv: readonly string[], around: Around = {}):
     fetch: undefined,
     tools: { ...createEtcdTools({ folder: config.etcdTools, path: '', elsewhere: [] }), ...around.tools },
     active: async () => [],
-    lock: lockFolder,
+    lock: around.lock ?? lockFolder,
     now: () => around.now ?? new Date(),
   };
   const dialogue = {
