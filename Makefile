@@ -15,7 +15,7 @@ demo: build ## The main job on a real etcd, kube-apiserver and S3 server (first 
 	@$(NODE) test/tools/toolbox.ts --demo
 	@$(NODE) test/demo/demo.ts
 
-test: build ## All tests, on real servers (first run about 15 minutes to build them, then about 5)
+test: build ## All tests, on real servers (the first time 15 minutes to build them, then 15 for the tests)
 	@echo '==> tools of the tests (the first time they are built from source, about 10 minutes)'
 	@scripts/install-packages unzip:unzip python3:python3 fish:fish zsh:zsh mandoc:mandoc
 	@$(NODE) test/tools/toolbox.ts --test
