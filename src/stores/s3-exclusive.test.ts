@@ -147,22 +147,82 @@ describe.each([small, large])('an object of the same name ($what)', ({ size }) =
     });
     await it.store.put(upload(content), never);
     expect([said, isUntouched(it.s3, content)]).toEqual([1, true]);
+    // And where no try comes through, it is looked for.
     times = Number.POSITIVE_INFINITY;
+    await it.store.put(upload(content), never);
+    await expect(it.store.put(upload(someBytes(size)), never)).rejects.toMatchObject({ code: 'exists' });
+    expect(isUntouched(it.s3, content)).toBe(true);
+    await it.store.remove(NAME, never);
     await expect(it.store.put(upload(content), never)).rejects.toMatchObject({
       code: 'conflict',
       why: expect.stringContaining('at the same moment'),
     });
-    expect(isUntouched(it.s3, content)).toBe(true);
   });
 
-  it('that was in the way and is gone again is told as that', async () => {
+  it('that was in the way and is gone again is in the way no more', async () => {
     await using it = await scene();
     it.s3.place(NAME, someBytes(544), OTHER);
-    it.front.setRule(({ method }) => (method === 'HEAD' ? { status: 404 } : undefined));
+    let isGone = false;
+    it.front.setRule((request) => {
+      if (isMade(request) && !isGone) return { status: 412 };
+      if (request.method === 'HEAD' && !isGone) {
+        isGone = true;
+        return { status: 404 };
+      }
+      return undefined;
+    });
+    // By now it is there again: the header still guards it.
+    await expect(it.store.put(upload(content), never)).rejects.toMatchObject({ code: 'exists' });
+    expect(isUntouched(it.s3, it.s3.objects.get(NAME) ?? content)).toBe(true);
+    expect(it.s3.objects.get(NAME)).toHaveLength(544);
+  });
+
+  it('that is said to be in the way of each request, and is never there, is told as that', async () => {
+    await using it = await scene();
+    it.front.setRule((request) => (isMade(request) ? { status: 412 } : undefined));
     await expect(it.store.put(upload(content), never)).rejects.toMatchObject({
       code: 'conflict',
       why: expect.stringContaining('gone again'),
     });
+  });
+
+  const answers = [
+    [404, 'NoSuchKey'],
+    [400, 'InvalidArgument'],
+    [400, 'InvalidRequest'],
+    [405, 'MethodNotAllowed'],
+    [501, 'NotSupported'],
+    [412, 'PreconditionFailed'],
+    [304, ''],
+  ] as const;
+  it.each(answers)(
+    'of another cluster stays where the header is answered with %i %s, and where there is none, the upload succeeds',
+    async (status, code) => {
+      await using it = await scene();
+      const body = status === 304 ? '' : `<Error><Code>${code}</Code></Error>`;
+      it.front.setRule((request) =>
+        isMade(request) && request.headers['if-none-match'] !== undefined ? { status, body } : undefined,
+      );
+      expect(await it.store.put(upload(content), never)).toMatchObject({ warnings: [] });
+      expect(isUntouched(it.s3, content)).toBe(true);
+      const theirs = someBytes(544);
+      it.s3.place(NAME, theirs, OTHER);
+      await expect(it.store.put(upload(content), never)).rejects.toMatchObject({ code: 'exists' });
+      expect(isUntouched(it.s3, theirs)).toBe(true);
+    },
+  );
+
+  it('is guarded by the header again after a request that failed without it too', async () => {
+    await using it = await scene();
+    let refuses = true;
+    const body = '<Error><Code>InvalidRequest</Code></Error>';
+    it.front.setRule((request) => (isMade(request) && refuses ? { status: 400, body } : undefined));
+    await expect(it.store.put(upload(content), never)).rejects.toThrow();
+    refuses = false;
+    const before = it.front.requests.length;
+    await it.store.put(upload(content), never);
+    const [made] = it.front.requests.slice(before).filter(isMade);
+    expect(made?.headers['if-none-match']).toBe('*');
   });
 
   it('is looked for once at most, and a server that refuses the header is not asked for it again', async () => {

@@ -24,55 +24,94 @@ export interface Making {
 /** Amazon's words for two requests about one name at the same moment: the next try meets what came of the other. */
 const AT_ONCE = ['ConditionalRequestConflict', 'OperationAborted'];
 
+/** What servers call a header that they do not know, or look for the object that must not be there. */
+const UNGUARDED = [
+  'NotImplemented',
+  'NotSupported',
+  'MethodNotAllowed',
+  'InvalidArgument',
+  'InvalidRequest',
+  'NoSuchKey',
+];
+
 /** Those that do not know `If-None-Match` and say so. */
 const withoutGuard = new WeakSet<S3Connection>();
 
 /**
  * Makes an object where there is none, in one request: names are not unique across clusters that share a folder, and between a
- * look and a write there would be time for another's. Servers that refuse the header are looked at first.
+ * look and a write there would be time for another's. Servers that refuse the header, or say twice that there is an object where
+ * none is to be seen, are looked at first.
  * Our own earlier try, whose answer got lost, is found like another's object: the caller tells them apart.
  * @param make resolves to undefined when it cannot tell whether its object is there
  * @throws SnapshotError `conflict` when there is neither an answer nor an object
  */
 export async function makeWhereNone<T>(
   s3: S3Connection,
-  { operation, key, doing }: Making,
+  making: Making,
   signal: AbortSignal,
   make: (client: S3Client, options: S3CallOptions, guard: Guard) => Promise<T | undefined>,
 ): Promise<Made<T>> {
-  const send = (guard: Guard) =>
-    s3.call(operation, doing, signal, async (client, options): Promise<Outcome<T>> => {
+  const { key, doing } = making;
+  let knowsGuard = !withoutGuard.has(s3);
+  for (let tries = 0; knowsGuard && tries < 2; tries += 1) {
+    const outcome = await send(s3, making, signal, { IfNoneMatch: '*' }, make);
+    if (typeof outcome !== 'string') return outcome;
+    if (outcome === 'unguarded') knowsGuard = false;
+    else {
+      const head = await look(s3, key, doing, outcome === 'taken', signal);
+      if (head !== undefined) return { there: head };
+      if (outcome === 'unclear') throw isNowhere(doing);
+    }
+  }
+  const before = await headObject(s3, key, doing, signal);
+  if (before !== undefined) return { there: before };
+  const outcome = await send(s3, making, signal, {}, make);
+  if (typeof outcome !== 'string') {
+    // What else is refused (an ACL, a tag) fails without the header as well. Who was only seen to contradict itself is asked again.
+    if (!knowsGuard) withoutGuard.add(s3);
+    return outcome;
+  }
+  const head = await look(s3, key, doing, outcome === 'taken', signal);
+  if (head !== undefined) return { there: head };
+  throw outcome === 'taken' ? wasThere(doing) : isNowhere(doing);
+}
+
+/** `taken`: there is an object · `unclear`: there may be one · `unguarded`: the header is not known here. */
+type Outcome<T> = Made<T> | 'taken' | 'unclear' | 'unguarded';
+
+async function send<T>(
+  s3: S3Connection,
+  { operation, key, doing }: Making,
+  signal: AbortSignal,
+  guard: Guard,
+  make: (client: S3Client, options: S3CallOptions, guard: Guard) => Promise<T | undefined>,
+): Promise<Outcome<T>> {
+  let isAtOnce = false;
+  try {
+    return await s3.call(operation, doing, signal, async (client, options): Promise<Outcome<T>> => {
+      isAtOnce = false;
       try {
         const answer = await make(client, options, guard);
         return answer === undefined ? 'unclear' : { answer };
       } catch (error) {
         const { name, status } = readFailure(error);
-        // Both are answers, and asking again would not change them.
-        if (status === 412 || name === 'PreconditionFailed') return 'taken';
-        if (AT_ONCE.includes(name)) throw atOnce(doing);
-        if (guard.IfNoneMatch !== undefined && (status === 501 || name === 'NotImplemented'))
+        // All are answers, and asking again would not change them.
+        if (status === 412 || status === 304 || name === 'PreconditionFailed') return 'taken';
+        isAtOnce = AT_ONCE.includes(name);
+        if (isAtOnce) throw atOnce(doing);
+        if (guard.IfNoneMatch !== undefined && (status === 501 || UNGUARDED.includes(name)))
           return 'unguarded';
         throw error;
       }
     });
-  const found = async (outcome: 'taken' | 'unclear' | 'unguarded') => {
-    const head = await look(s3, key, doing, outcome === 'taken', signal);
-    if (head !== undefined) return { there: head };
-    throw outcome === 'taken' ? wasThere(doing) : isNowhere(doing);
-  };
-  const first = withoutGuard.has(s3) ? 'unguarded' : await send({ IfNoneMatch: '*' });
-  if (first === 'taken' || first === 'unclear') return found(first);
-  if (first !== 'unguarded') return first;
-  const head = await headObject(s3, key, doing, signal);
-  if (head !== undefined) return { there: head };
-  const second = await send({});
-  // What else is not implemented (an ACL, a tag) fails without the header as well.
-  withoutGuard.add(s3);
-  return typeof second === 'string' ? found(second) : second;
+  } catch (error) {
+    if (!isAtOnce || signal.aborted) throw error;
+    // Of the last try nobody meets what came of the other, and an upload in parts may be gone with it.
+    const head = await headObject(s3, key, doing, signal);
+    if (head === undefined) throw error;
+    return { there: head };
+  }
 }
-
-/** `taken`: there is an object · `unclear`: there may be one · `unguarded`: the header is not known here. */
-type Outcome<T> = { readonly answer: T } | 'taken' | 'unclear' | 'unguarded';
 
 /** @param isTaken that there is an object is known, so that only whose it is may stay unseen */
 async function look(
