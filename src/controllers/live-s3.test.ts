@@ -22,6 +22,8 @@ function bundles(text: string): ConfigMapContent {
   return { name: 'bundles', data: { 'ca.crt': text }, binaryData: {} };
 }
 
+let now = new Date(0);
+
 function start(from: S3Source = source, retention?: number) {
   const opened: S3Settings[] = [];
   const views: S3View[] = [];
@@ -39,6 +41,7 @@ function start(from: S3Source = source, retention?: number) {
       >;
     },
     onChange: (view) => views.push(view),
+    now: () => now,
     onNotes: (told) => notes.push(...told.map(({ message }) => message)),
   });
   return { live, opened, retired, views, notes };
@@ -100,6 +103,23 @@ describe('the settings of S3 in a Secret', () => {
     expect(second?.aborted).toBe(true);
     live.secret(secret({ 'etcd-s3-secret-key': 'other' }));
     expect(outdated()?.aborted).toBe(false);
+  });
+
+  it('say since when place and retention are the same: not other keys, nor a Secret that is away for a while, begin anew', () => {
+    const { live } = start();
+    const since = (hour: number, values: Record<string, string>) => {
+      now = new Date(hour * 3_600_000);
+      live.secret(secret(values));
+      const view = live.view();
+      return view.state === 'ready' ? view.ruledSince.getTime() / 3_600_000 : undefined;
+    };
+    expect(since(1, {})).toBe(1);
+    expect(since(2, { 'etcd-s3-secret-key': 'other' })).toBe(1);
+    live.secret(undefined);
+    expect(since(3, {})).toBe(1);
+    expect(since(4, { 'etcd-s3-retention': '4' })).toBe(4);
+    expect(since(5, { 'etcd-s3-retention': '4', 'etcd-s3-bucket': 'c' })).toBe(5);
+    expect(since(6, {})).toBe(6);
   });
 
   it('name the ConfigMap to watch, and take its bundles in', () => {

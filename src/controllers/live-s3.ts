@@ -7,11 +7,12 @@ import {
   unusableSecret,
 } from '../config/s3-secret.ts';
 import type { S3Settings, S3Source } from '../config/types.ts';
+import type { S3Place } from '../crds/claim.ts';
 import { SnapshotError } from '../errors.ts';
 import type { S3Ready, S3View } from '../reconcilers/ports.ts';
 
 /** What settings open. */
-export interface OpenedS3 extends Omit<S3Ready, 'state' | 'retention' | 'outdated'> {
+export interface OpenedS3 extends Omit<S3Ready, 'state' | 'retention' | 'outdated' | 'ruledSince'> {
   /** Other settings have come: ends the connections once nothing goes over them any more. */
   readonly retire: () => void;
 }
@@ -35,6 +36,7 @@ export interface LiveS3Options {
   onChange(view: S3View, before: S3View): void;
   /** What is odd about the Secret and does no harm by itself. */
   onNotes(notes: readonly SnapshotError[]): void;
+  now(): Date;
 }
 
 /** The settings of S3 as they are at this moment: fixed by flags, or those of a Secret that may change at any time. */
@@ -57,7 +59,14 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
   let secret: SecretContent | undefined;
   let bundles: Bundles | undefined;
   let opened: { readonly from: string; readonly s3: OpenedS3; readonly over: AbortController } | undefined;
+  let rule: { readonly of: string; readonly since: Date } | undefined;
 
+  /** Since when nothing has changed that says what is past retention. */
+  const ruledSince = ({ endpoint, bucket, prefix }: S3Place, keep: number): Date => {
+    const of = JSON.stringify([endpoint, bucket, prefix, keep]);
+    if (rule?.of !== of) rule = { of, since: options.now() };
+    return rule.since;
+  };
   const close = () => {
     opened?.over.abort(new SnapshotError('aborted', 'The settings of S3 have changed'));
     opened?.s3.retire();
@@ -73,7 +82,13 @@ export function createLiveS3(options: LiveS3Options): LiveS3 {
       }
       const keep = options.retention ?? retention ?? defaultRetention;
       const { retire: _, ...s3 } = opened.s3;
-      return { state: 'ready', ...s3, outdated: opened.over.signal, retention: keep };
+      return {
+        state: 'ready',
+        ...s3,
+        outdated: opened.over.signal,
+        retention: keep,
+        ruledSince: ruledSince(s3.place, keep),
+      };
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error;
       return { state: 'unavailable', error };

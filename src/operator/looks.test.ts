@@ -22,6 +22,7 @@ function world({ synced = true, skipDeparted = false } = {}) {
     shared: store('in-s3', { location: exampleS3Location('in-s3') }),
     place: { store: 's3', endpoint: 's3.example.com', bucket: 'etcd', prefix: 'a' },
     retention: 0,
+    ruledSince: new Date(0),
   };
   let now = 0;
   const looks = createLooks({
@@ -51,11 +52,11 @@ function world({ synced = true, skipDeparted = false } = {}) {
     scheduledBase: 'etcd-snapshot',
     youngMs: 0,
     apartMs: 0,
-    leading: () => undefined,
     guardMs: 0,
     skipDeparted,
     timers: { now: () => new Date(), monotonic: () => (now += HOUR) },
     onSnapshots: () => {},
+    onWaiting: () => {},
     onRefused: () => {},
     onPruned: () => {},
     onSuspended: () => {},

@@ -28,8 +28,6 @@ export interface LooksParts extends PruneParts {
   readonly youngMs: number;
   /** How much older than a new upload a record on S3 must be, so that its object may go for it. */
   readonly apartMs: number;
-  /** Ends with the leadership of this process; undefined while it does not lead. */
-  readonly leading: () => AbortSignal | undefined;
   /** Least time between looks that shall agree that much has vanished. */
   readonly guardMs: number;
   /** An etcd outside of the cluster has no Node there, and its records must not pass for those of one that left. */
@@ -39,6 +37,7 @@ export interface LooksParts extends PruneParts {
   readonly timers: Timers;
   readonly logger: Logger;
   readonly onSnapshots: (store: 'local' | 's3', count: number) => void;
+  readonly onWaiting: (store: 's3', count: number) => void;
   readonly onRefused: (store: 'local' | 's3', refused: Refused | undefined) => void;
   readonly onSuspended: (store: 'local' | 's3', suspended: Suspended | undefined) => void;
 }
@@ -80,6 +79,7 @@ export function createLooks(parts: LooksParts): Looks {
     clusterId: (signal) => facts.clusterId(signal),
     legacyMetadata,
     onSnapshots: (count) => parts.onSnapshots('s3', count),
+    onWaiting: (count) => parts.onWaiting('s3', count),
   });
   const departed = createDepartedNodes({
     ...parts,

@@ -109,6 +109,7 @@ export async function runOperator(
     onNotes(notes) {
       for (const note of notes) events.tellOfSecret(note);
     },
+    now: () => timers.now(),
   });
   const recordsKnown = Promise.withResolvers<void>();
   const reactions = createRecordReactions({
@@ -200,12 +201,12 @@ export async function runOperator(
     youngMs: tuning.youngMs ?? YOUNG_MS,
     guardMs: tuning.guardMs ?? YOUNG_MS,
     apartMs: tuning.apartMs ?? settings.reconcileIntervalMs,
-    leading: () => leadership.current(),
     skipDeparted: config.distribution === 'custom',
     annotatesS3: !isBesideK3s(config),
     timers,
     logger,
     onSnapshots: metrics.snapshots,
+    onWaiting: metrics.waiting,
     onRefused: reports.refused,
     onSuspended: reports.suspended,
   });

@@ -24,6 +24,7 @@ async function liveSettings(settings: S3Settings, snapshotDir: string) {
     defaultRetention: 5,
     open: ({ keys }) => open({ ...settings, keys }),
     onChange: () => {},
+    now: () => new Date(0),
     onNotes: () => {},
   });
   return (key: string): S3Ready => {

@@ -31,6 +31,8 @@ export interface Metrics {
   readonly snapshots: (store: Store, count: number) => void;
   /** Records that would go, were it not that so many vanished at once; 0: no such thing. */
   readonly suspended: (store: Store, records: number) => void;
+  /** Snapshots past retention that wait for a new upload of their node; of S3, by the leader. */
+  readonly waiting: (store: Store, count: number) => void;
   readonly leading: (yes: boolean) => void;
   readonly ready: (part: string, yes: boolean) => void;
   readonly reconciled: (controller: string, ok: boolean) => void;
@@ -82,6 +84,11 @@ export function createMetrics(cluster: string | undefined): Metrics {
     'Records that stay although their snapshots are missing, because so many vanished at once',
     ['store'],
   );
+  const waiting = gauge(
+    'retention_waiting',
+    'Snapshots that are past retention and wait for a new upload of their node',
+    ['store'],
+  );
   const leading = gauge('leader', 'Whether this process looks after what the nodes share', []);
   const ready = gauge('part_ready', 'Whether a part of the operator works', ['part']);
   const reconciles = counter('reconciles_total', 'Work items that a controller has handled', [
@@ -100,9 +107,12 @@ export function createMetrics(cluster: string | undefined): Metrics {
     deleted: (store) => deletions.inc({ store }),
     snapshots: (store, count) => snapshots.set({ store }, count),
     suspended: (store, records) => suspended.set({ store }, records),
+    waiting: (store, count) => waiting.set({ store }, count),
     leading(yes) {
       leading.set(yes ? 1 : 0);
-      if (!yes) snapshots.remove({ store: 's3' });
+      if (yes) return;
+      snapshots.remove({ store: 's3' });
+      waiting.remove({ store: 's3' });
     },
     ready: (part, yes) => ready.set({ part }, yes ? 1 : 0),
     reconciled: (controller, ok) => reconciles.inc({ controller, status: status(ok) }),

@@ -67,6 +67,11 @@ export interface S3Ready {
   readonly outdated: AbortSignal;
   /** How many scheduled snapshots of each node stay; below 1: all. */
   readonly retention: number;
+  /**
+   * Since when place and retention are as they are, in this process: whether it has led all the time does not matter, nor do other
+   * keys for the same place.
+   */
+  readonly ruledSince: Date;
 }
 
 export type DeletionPolicy = 'Delete' | 'Retain';

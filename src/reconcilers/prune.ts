@@ -74,8 +74,8 @@ export async function pruneStore(
     return 0;
   }
   try {
-    const removed = policy.keep < 1 ? 0 : await prune(parts, store, snapshots, policy, signal);
-    told();
+    const removed = await prune(parts, store, snapshots, policy, signal);
+    told(policy.after?.waits.stuck(policy.after.since));
     return removed;
   } catch (thrown) {
     const error = asError(thrown);
@@ -109,9 +109,12 @@ async function prune(
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
   tellOfWrongClock(parts, listed, policy, recorded);
-  const mayGoNow = driven(policy, (snapshot) => recordedAt(recordsOf(recorded, snapshot)));
+  const recordTime = (snapshot: Snapshot) => recordedAt(recordsOf(recorded, snapshot));
+  const mayGoNow = driven(policy, recordTime);
+  const going = mayGoNow(listed);
+  policy.after?.waits.seen(listed, going, recordTime);
   // Nothing is asked for what has to wait in any case.
-  if (mayGoNow(listed).length === 0) return 0;
+  if (going.length === 0) return 0;
   const plan = await confirmPlan(store, listed, retention, signal);
 
   const doomed = new Map(mayGoNow(plan).map((snapshot) => [snapshot.name, snapshot]));

@@ -55,7 +55,8 @@ interface World {
   readonly reconcile?: () => Promise<number>;
   /** In seconds after the first snapshot. */
   readonly now?: number;
-  readonly term?: AbortSignal;
+  /** Since when place and retention are the same, in seconds after the first snapshot. */
+  readonly ruled?: number;
   /** The folder, which all objects are in. */
   readonly prefix?: string;
   readonly outdated?: AbortSignal;
@@ -69,6 +70,8 @@ interface World {
 async function look(first: World, ...changes: readonly Partial<World>[]) {
   let world = first;
   const removed: string[] = [];
+  const waiting: number[] = [];
+  const told: string[] = [];
   let lookedUp: string[] = [];
   let found: Found | undefined;
   let outcome: unknown;
@@ -108,21 +111,23 @@ async function look(first: World, ...changes: readonly Partial<World>[]) {
     clusterId: async () => 'ours',
     legacyMetadata: async () => new Map(Object.entries(world.legacy ?? {})),
     now: () => timeAt(world.now ?? DAY),
-    leading: () => world.term ?? never,
     apartMs: APART * 1_000,
     onSnapshots: () => {},
+    onWaiting: (count: number) => waiting.push(count),
     onDeleted: () => {},
     onDeletionFailed: () => {},
-    onPruned: () => {},
+    onPruned: (_store: string, error?: SnapshotError) => told.push(error?.message ?? 'works'),
   } as unknown as S3InventoryParts);
   for (const change of [{}, ...changes]) {
     world = { ...world, ...change };
     const { prefix = 'a', keep: retention = 0, outdated = never } = world;
     const place = { store: 's3', endpoint: 's3.example.com', bucket: 'etcd', prefix };
-    const view = { state: 'ready', shared, place, retention, outdated, location } as unknown as S3Ready;
+    const ruledSince = timeAt(world.ruled ?? 2.5 * 3_600);
+    const ready = { state: 'ready', shared, place, retention, outdated, ruledSince, location };
+    const view = ready as unknown as S3Ready;
     outcome = await run(view, never).catch((error: unknown) => error);
   }
-  return { lookedUp, removed, outcome, snapshots: found?.snapshots ?? [], found };
+  return { lookedUp, removed, outcome, snapshots: found?.snapshots ?? [], found, waiting, told };
 }
 
 describe('an object that a record remembers', () => {
@@ -223,16 +228,19 @@ describe('retention in S3', () => {
     return { ...after, objects, records: of, keep: 1 };
   };
   it.each<[string, World, ...Partial<World>[]]>([
-    ['it has only begun to lead', { ...before, ...after }],
-    ['another one has led meanwhile', before, { ...after, term: new AbortController().signal }],
-    ['other settings have come since', before, { ...after, outdated: new AbortController().signal }],
-    ['fewer are to stay since, while saves fail', { ...before, keep: 3 }, after, { keep: 2 }, { now: DAY }],
+    ['place and number to keep are the same only since the upload', before, { ...after, ruled: 3 * HOUR }],
     ['the upload has no record', before, { ...after, records: records.slice(1) }],
     ['the upload was not scheduled', { ...before, keep: 1 }, uploaded('by-hand-n1')],
     ['the upload is of another node', { ...before, keep: 1 }, uploaded('etcd-snapshot-n2', 'n2')],
   ])('deletes nothing while %s', async (_, ...looks) => {
     const [first, ...changes] = looks;
     expect((await look(first, ...changes)).removed).toEqual([]);
+  });
+
+  it('tells how many wait, and of a node whose uploads drive nothing out', async () => {
+    const seen = await look({ ...before, keep: 1, ruled: DAY }, after);
+    const told = ['works', 'Old snapshots of node n1 stay on S3'];
+    expect(seen).toMatchObject({ waiting: [1, 2], told, removed: [] });
   });
 
   it('deletes nothing of what was found together with the upload, or shortly before', async () => {

@@ -8,6 +8,7 @@ import { locationUrl, type Snapshot } from '../snapshot/snapshot.ts';
 import type { Inventory } from './inventory.ts';
 import type { InventoryRecord } from './inventory-plan.ts';
 import { adoptLegacyMetadata, type LegacyMetadata } from './legacy-metadata.ts';
+import { createWaits } from './new-uploads.ts';
 import type { RecordView, S3Ready } from './ports.ts';
 import { type PruneParts, pruneStore } from './prune.ts';
 
@@ -18,14 +19,14 @@ export interface S3InventoryParts extends PruneParts {
   /** Base name of the schedule whose retention is kept here; undefined: nothing is pruned. */
   readonly scheduledBase: string | undefined;
   now(): Date;
-  /** Ends with the leadership of this process; undefined while it does not lead. */
-  leading(): AbortSignal | undefined;
   /** How much older than a new upload a record must be, so that its object may go for it. */
   readonly apartMs: number;
   /** UID of kube-system. @throws SnapshotError */
   clusterId(signal: AbortSignal): Promise<string>;
   readonly legacyMetadata: LegacyMetadata;
   onSnapshots(count: number): void;
+  /** How many are past retention and wait for a new upload. */
+  onWaiting(count: number): void;
 }
 
 /**
@@ -39,15 +40,8 @@ export function createS3Inventory(
   const remembered = new Map<string, Snapshot>();
   /** The settings with which they were looked up: others are of another place, in which all may be called the same. */
   let rememberedOf: AbortSignal | undefined;
-  /** Since when nothing has changed that says what is past retention. */
-  let rule: { readonly of: readonly unknown[]; readonly since: Date } | undefined;
-  const ruleOf = ({ outdated, retention }: S3Ready): Date => {
-    const of = [parts.leading(), outdated, retention];
-    if (rule === undefined || of.some((one, at) => one !== rule?.of[at])) rule = { of, since: parts.now() };
-    return rule.since;
-  };
+  const waits = createWaits(parts.apartMs);
   return async (view, signal) => {
-    const ruledSince = ruleOf(view);
     const own = await parts.clusterId(signal);
     const since = parts.inventory.monotonic();
     const recorded = recordedSnapshots(parts, view.place, own);
@@ -72,7 +66,7 @@ export function createS3Inventory(
     };
     const { scheduledBase: base } = parts;
     const { place, retention: keep } = view;
-    const after = { since: ruledSince, apartMs: parts.apartMs };
+    const after = { since: view.ruledSince, apartMs: parts.apartMs, waits };
     const policy = { keep, keeper: S3_NODE, place, clusterId: own, now: parts.now(), after };
     // One record that cannot be written must not fill the bucket; and nothing is deleted that has no record.
     let failure: Error | undefined;
@@ -83,8 +77,10 @@ export function createS3Inventory(
       if (signal.aborted || isSnapshotError(error, 'aborted')) throw error;
       failure = asError(error);
     }
-    if (base !== undefined)
+    if (base !== undefined) {
       changed += await pruneStore(parts, view.shared, snapshots, { ...policy, base }, signal);
+      parts.onWaiting(waits.count());
+    }
     if (failure !== undefined) throw failure;
     return changed > 0;
   };
