@@ -157,6 +157,12 @@ describe('what keeps the data of a deleted record', () => {
 
   it('that the object is of another cluster', async () => {
     expect(await reconcile(record(onS3), { objectOf: 'another-cluster' })).toEqual(REFUSED);
+    // A failed upload says nothing of an object that is there all the same: it has to say itself that it is ours.
+    const failed = record({ ...onS3, size: 0, failure: { time: createdAt, message: 'it was taken' } });
+    const removed = [`remove s3 ${name}`, 'lift', DELETED];
+    expect(await reconcile(failed, { objectOf: null })).toEqual(REFUSED);
+    expect(await reconcile(failed)).toEqual(removed);
+    expect(await reconcile(record(onS3), { objectOf: null })).toEqual(removed);
   });
 
   it('that what carries the name is no snapshot', async () => {

@@ -5,6 +5,7 @@ import {
   type RecordKeys,
   recordKeys,
 } from '../crds/etcd-snapshot-file.ts';
+import { fromSnapshotFile } from '../crds/mapping.ts';
 import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { SnapshotFolder, SnapshotStore } from '../snapshot/ports.ts';
 import type { Timers } from '../timers.ts';
@@ -259,7 +260,7 @@ async function deleteData(
   if (target.store === undefined) return 'nothing there';
   const name = file.spec.snapshotName;
   try {
-    if (target.shared) await assertOwn(parts, target.store, name, signal);
+    if (target.shared) await assertOwn(parts, target.store, file, signal);
     return (await target.store.remove(name, signal)) ? 'deleted' : 'nothing there';
   } catch (error) {
     if (!isSnapshotError(error, 'foreign')) throw error;
@@ -267,16 +268,25 @@ async function deleteData(
   }
 }
 
-/** Two clusters may share a folder, and even names: only the object itself tells whose it is. */
+/**
+ * Two clusters may share a folder, and even names: only the object itself tells whose it is. Where it does not, it may go with the
+ * record of a copy, but not with that of an upload that failed.
+ */
 async function assertOwn(
   parts: SnapshotFileParts,
   store: SnapshotStore,
-  name: string,
+  file: ETCDSnapshotFile,
   signal: AbortSignal,
 ): Promise<void> {
+  const { name, size, failure } = fromSnapshotFile(file, parts.program);
   const [object, own] = await Promise.all([store.stat(name, signal), parts.clusterId(signal)]);
-  if (object?.clusterId === undefined || object.clusterId === own) return;
+  if (object === undefined || object.clusterId === own) return;
+  const { clusterId } = object;
+  if (clusterId === undefined && (failure === undefined || size > 0)) return;
   throw new SnapshotError('foreign', `${name} is not a snapshot of this cluster`, {
-    why: `the object says that it is of cluster ${object.clusterId}`,
+    why:
+      clusterId === undefined
+        ? 'its upload failed, and the object of that name does not say of which cluster it is'
+        : `the object says that it is of cluster ${clusterId}`,
   });
 }

@@ -227,6 +227,16 @@ describe('saveSnapshot', () => {
     expect(diary.at(-1)).toBe('unlocked');
   });
 
+  it('records an upload whose name is taken without a location: the object there is another one', async () => {
+    const taken = new SnapshotError('exists', 'there is an object of that name already');
+    const { parts, recorded } = saveWorld({ at: { upload: failing(taken) } });
+    expect(await saveSnapshot(parts, request, quiet, never)).toMatchObject({ failures: [taken] });
+    expect(recorded[1]).toMatchObject({
+      location: { store: 's3', key: '' },
+      failure: { message: taken.message },
+    });
+  });
+
   it('records an S3 client that could not be made without a location', async () => {
     const noCa = new SnapshotError('tls', 'no certificate in the CA file');
     const { parts, recorded } = saveWorld({ at: { 'open s3': failing(noCa) } });

@@ -1,4 +1,4 @@
-import { asError } from '../errors.ts';
+import { asError, isSnapshotError } from '../errors.ts';
 import type { SnapshotStore, SnapshotUpload, StoredSnapshot } from './ports.ts';
 import type { RemoteStore } from './save-snapshot.ts';
 import type { S3Location } from './snapshot.ts';
@@ -6,7 +6,7 @@ import type { S3Location } from './snapshot.ts';
 export interface UploadOutcome {
   readonly stored?: StoredSnapshot;
   readonly error?: Error;
-  /** Where the copy would have been; undefined while nobody knows which store it is. */
+  /** Where the copy would have been; without a key where another object is; undefined while nobody knows which store it is. */
   readonly location?: S3Location | undefined;
   /** Removes what dead uploads left. */
   readonly sweep: (signal: AbortSignal) => Promise<unknown>;
@@ -26,9 +26,11 @@ export async function uploadBeside(
     store = opened;
     return { stored: await opened.put(upload, signal), sweep: (inner) => opened.sweep(inner) };
   } catch (error) {
+    // What is there under that name is another's, and its record must not say that it failed.
+    const hasPlace = store !== undefined && !isSnapshotError(error, 'exists');
     return {
       error: asError(error),
-      location: remote.location(store === undefined ? '' : upload.name),
+      location: remote.location(hasPlace ? upload.name : ''),
       sweep,
     };
   }

@@ -57,7 +57,8 @@ export interface World {
   readonly nodeIsGone?: boolean;
   readonly policy?: 'Delete' | 'Retain';
   readonly s3?: 'off' | 'unavailable';
-  readonly objectOf?: string;
+  /** The cluster that the object names; null: none. */
+  readonly objectOf?: string | null;
   readonly remove?: () => Promise<boolean>;
   readonly k3s?: string;
   /** A person or a pipeline has written it. */
@@ -82,7 +83,10 @@ export function startReconciler(file: ETCDSnapshotFile, world: World = {}) {
   const counted: string[] = [];
   const timers = fakeTimers();
   const store = (kind: string) => ({
-    stat: async () => ({ ...onS3, clusterId: world.objectOf ?? 'this-cluster' }),
+    stat: async () => {
+      const { objectOf: clusterId = 'this-cluster' } = world;
+      return { ...onS3, ...(clusterId === null ? {} : { clusterId }) };
+    },
     remove: async (removed: string) => {
       diary.push(`remove ${kind} ${removed}`);
       return world.remove?.() ?? true;
