@@ -125,10 +125,38 @@ it('makes a record with what people had asked of the one before it, beside what 
     events: { emit: () => {} },
     wishesFor: ({ name }) => (name === snapshot.name ? hold : {}),
   });
-  await writer.publish(snapshot, never);
+  expect(await writer.publish(snapshot, never)).toBe(true);
   await writer.publish(exampleSnapshot('b-n1-2'), never);
   expect(created.map(({ metadata }) => metadata.annotations)).toEqual([
     { ...hold, 'etcd.k3s.cattle.io/snapshot-token-hash': 'b4b83cda3099' },
     undefined,
   ]);
+});
+
+it('says that it wrote nothing into a record that says the same already', async () => {
+  const snapshot = exampleSnapshot('a-n1-1');
+  const { metadata, ...file } = toSnapshotFile(snapshot, 'k3s');
+  const updated: ETCDSnapshotFile[] = [];
+  let size = file.status?.size;
+  const files = {
+    get: async () => ({
+      ...file,
+      metadata,
+      status: { ...file.status, ...(size === undefined ? {} : { size }) },
+    }),
+    update: async (to) => {
+      updated.push(to);
+      return to;
+    },
+  } satisfies Partial<SnapshotFilesApi>;
+  const writer = createRecordWriter({
+    files: files as Partial<SnapshotFilesApi> as SnapshotFilesApi,
+    program: 'k3s',
+    finalizer: OURS,
+    clock: { now: () => new Date() },
+    events: { emit: () => {} },
+  });
+  expect([await writer.publish(snapshot, never), updated.length]).toEqual([false, 0]);
+  size = '1';
+  expect([await writer.publish(snapshot, never), updated.length]).toEqual([true, 1]);
 });

@@ -36,8 +36,9 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
     const annotations = { ...options.wishesFor?.(snapshot), ...file.metadata.annotations };
     const described = Object.keys(annotations).length === 0 ? {} : { annotations };
     const desired = { ...file, metadata: { ...file.metadata, ...described, finalizers: [name] } };
-    const created = await publishRecord(files, desired, program, signal);
+    const { created, written } = await publishRecord(files, desired, program, signal);
     if (created !== undefined) tellCreated(options.events, created);
+    return written;
   };
   const writeStatus = async (file: ETCDSnapshotFile, status: unknown, signal: AbortSignal) => {
     assertDefinitionStays();
@@ -52,8 +53,9 @@ export function createRecordWriter(options: RecordWriterOptions): RecordWriter {
     publish,
     async refresh({ file, applied }, snapshot, signal) {
       const wanted = toSnapshotFile(snapshot, program);
-      if (!applied && file.metadata.name === wanted.metadata.name) await publish(snapshot, signal);
-      else await writeStatus(file, wanted.status, signal);
+      if (!applied && file.metadata.name === wanted.metadata.name) return publish(snapshot, signal);
+      await writeStatus(file, wanted.status, signal);
+      return true;
     },
     async mark({ file }, message, signal) {
       const time = options.clock

@@ -9,9 +9,16 @@ const RETRIES = { retries: 8, minTimeout: 10, factor: 3, randomize: true } as co
 /** An API server that is away is asked three times: the save must not wait for its return. */
 const ATTEMPTS_WHILE_AWAY = 3;
 
+export interface Published {
+  /** The record, when this call created it. */
+  readonly created?: ETCDSnapshotFile;
+  /** Nothing was: the record said the same already. */
+  readonly written: boolean;
+}
+
 /**
  * Creates the record, or makes an existing one say the same; conflicts are tried again. Returns the record when this call
- * created it, and never twice for the same record: what is told of a creation is told once.
+ * created it, but never twice for the same record: what is told of a creation is told once.
  * @throws SnapshotError as `SnapshotFilesApi`
  */
 export async function publishRecord(
@@ -19,31 +26,33 @@ export async function publishRecord(
   desired: ETCDSnapshotFile,
   program: Program,
   signal: AbortSignal,
-): Promise<ETCDSnapshotFile | undefined> {
+): Promise<Published> {
   return retryConflicts(upserting(files, desired, program, signal), signal);
 }
 
-/** One attempt after the other, which return the record when one of them created it. */
+/** One attempt after the other, which tell what they did all together. */
 function upserting(
   files: SnapshotFilesApi,
   desired: ETCDSnapshotFile,
   program: Program,
   signal: AbortSignal,
-): () => Promise<ETCDSnapshotFile | undefined> {
+): () => Promise<Published> {
   /** A create whose answer was lost may have been done: then the next attempt finds our own record. */
   let unanswered = false;
   return async () => {
     const existing = await files.get(desired.metadata.name, signal);
     if (existing === undefined) {
-      return files.create(desired, signal).catch((error: unknown) => {
+      const created = await files.create(desired, signal).catch((error: unknown) => {
         unanswered ||= isSnapshotError(error, 'unavailable');
         throw error;
       });
+      return { created, written: true };
     }
     const merged = mergeRecord(existing, desired, program);
-    if (isDeepStrictEqual(merged, existing)) return unanswered ? existing : undefined;
+    if (isDeepStrictEqual(merged, existing))
+      return unanswered ? { created: existing, written: true } : { written: false };
     await files.update(merged, signal);
-    return undefined;
+    return { written: true };
   };
 }
 

@@ -51,7 +51,7 @@ export function createKubeRecorder(client: KubeClient, options: KubeRecorderOpti
     },
 
     async record(snapshot, signal) {
-      const created = await publishRecord(files, toSnapshotFile(snapshot, program), program, signal);
+      const { created } = await publishRecord(files, toSnapshotFile(snapshot, program), program, signal);
       if (created === undefined) return;
       const origin = { program, nodeName, now: clock.now() };
       await attempt(emitRecorded(client, created, origin, signal), signal);

@@ -36,11 +36,12 @@ interface World {
   readonly now?: () => number;
   /** When the record of a copy was seen to go. */
   readonly went?: number;
-  readonly write?: (name: string) => Promise<void>;
+  readonly write?: (name: string) => Promise<unknown>;
+  readonly fresh?: boolean;
 }
 
 /** An inventory of a folder, and a diary of what it does: the names of snapshots. */
-function world({ left, now = () => HOUR, went, write = async () => {} }: World) {
+function world({ left, now = () => HOUR, went, write = async () => true, fresh = true }: World) {
   const diary: string[] = [];
   const suspended: (Suspended | undefined)[] = [];
   const refused: (Refused | undefined)[] = [];
@@ -48,11 +49,11 @@ function world({ left, now = () => HOUR, went, write = async () => {} }: World) 
     program: 'k3s',
     store: 'local',
     keeper: 'node-1',
-    records: { keptBy: () => left },
+    records: { fresh, keptBy: () => left },
     writer: {
       async publish({ name }: Snapshot) {
         diary.push(`publish ${name}`);
-        await write(name);
+        return (await write(name)) !== false;
       },
       refresh: async (_record: InventoryRecord, { name }: Snapshot) => diary.push(`refresh ${name}`),
       release: async (record: InventoryRecord) => left.splice(left.indexOf(record), 1).length === 1,
@@ -207,6 +208,19 @@ it('removes no record for a complete listing that lacks a snapshot which is ther
   expect(await inventory.reconcile(found, never)).toBe(1);
   expect(left.map(({ file }) => file.spec.snapshotName)).toEqual([first]);
   expect(diary).toEqual(['ETCDSnapshotDeleted']);
+});
+
+it.each<[string, Partial<World>]>([
+  ['the watch of the records is cut off', { fresh: false }],
+  ['the records say so already', { write: async () => false }],
+])('takes it for no fight that it wants the same again and again while %s', async (_, change) => {
+  const [{ file } = { file: undefined }] = records(1);
+  const snapshots = [fromSnapshotFile(file as ETCDSnapshotFile, 'k3s')];
+  const looks = async (inventory: ReturnType<typeof world>['inventory']) => {
+    for (let look = 0; look < 9; look += 1) await inventory.reconcile({ ...empty, snapshots }, never);
+  };
+  await looks(world({ left: [], ...change }).inventory);
+  await expect(looks(world({ left: [] }).inventory)).rejects.toMatchObject({ code: 'busy' });
 });
 
 describe('two operators that call themselves the same node', () => {

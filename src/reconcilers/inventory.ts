@@ -24,9 +24,9 @@ export interface InventoryParts {
   readonly youngMs: number;
   /** Looks that shall agree that much has vanished lie at least so far apart: a folder is touched many times in a second. */
   readonly guardMs: number;
-  /** After each pass: what vanished and stays for the time being, or undefined when there is no such thing. */
   /** Told in each pass how many copies the API server takes no record of, as a rule for their oddity; undefined: it takes all. */
   readonly onRefused: (refused: Refused | undefined) => void;
+  /** After each pass: what vanished and stays for the time being, or undefined when there is no such thing. */
   readonly onSuspended: (suspended: Suspended | undefined) => void;
   readonly now: () => Date;
   /** Milliseconds that do not jump. */
@@ -131,12 +131,15 @@ async function apply(
   const failures: Error[] = [];
   const refused: Refused[] = [];
   let written = 0;
+  /** While the watch is cut off nobody has seen what was written, we least of all: to write it again is no fight. */
+  const wrote = (what: string, name: string) => {
+    if (parts.records.fresh) contention?.wrote(what, name);
+  };
   /** @throws what is no fault of this one copy */
-  const publish = async (snapshot: Snapshot, write: () => Promise<void>): Promise<boolean> => {
+  const publish = async (snapshot: Snapshot, write: () => Promise<boolean>): Promise<boolean> => {
     const { name, size, createdAt, metadata } = snapshot;
     try {
-      await write();
-      contention?.wrote(JSON.stringify([name, size, createdAt, metadata]), name);
+      if (await write()) wrote(JSON.stringify([name, size, createdAt, metadata]), name);
       return true;
     } catch (error) {
       if (!isSnapshotError(error, 'protocol')) throw error;
@@ -178,7 +181,7 @@ async function apply(
     const ofData = location !== '' && found.inPlace(record);
     if (ofData && !(await found.isGone(snapshotName, signal))) return false;
     const released = await parts.writer.release(record, signal);
-    if (released) contention?.wrote(`no ${snapshotName}`, snapshotName);
+    if (released) wrote(`no ${snapshotName}`, snapshotName);
     if (released && record.file.status?.error === undefined) {
       const message = `Snapshot ${snapshotName} deleted`;
       parts.events.emit(record.file, 'Normal', 'ETCDSnapshotDeleted', message);

@@ -23,10 +23,10 @@ export interface RecordView {
 
 /** Changes to records. Everything throws as `KubeClient.request` does; `conflict` means: look again and decide anew. */
 export interface RecordWriter {
-  /** Creates the record of this copy, or makes the existing one say the same. The creation is told as an Event, once. */
-  publish(snapshot: Snapshot, signal: AbortSignal): Promise<void>;
-  /** Makes the record of that copy say what is there; of one that somebody applied, or that bears another name than we give, only the status. */
-  refresh(record: InventoryRecord, snapshot: Snapshot, signal: AbortSignal): Promise<void>;
+  /** Creates the record of this copy, or makes the existing one say the same. The creation is told as an Event, once. Returns whether anything had to be written. */
+  publish(snapshot: Snapshot, signal: AbortSignal): Promise<boolean>;
+  /** Makes the record of that copy say what is there; of one that somebody applied, or that bears another name than we give, only the status. Returns as `publish`. */
+  refresh(record: InventoryRecord, snapshot: Snapshot, signal: AbortSignal): Promise<boolean>;
   /** Writes into a record whose data is missing that it is so. */
   mark(record: InventoryRecord, message: string, signal: AbortSignal): Promise<void>;
   /**
