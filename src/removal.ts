@@ -141,6 +141,7 @@ export function createRemoval(parts: RemovalParts): Removal {
             },
           });
           const failed = result.failures.filter(({ error }) => !isSnapshotError(error, ...WANTED));
+          warnings.push(...result.warnings);
           warnings.push(...result.failures.flatMap((one) => (failed.includes(one) ? [] : [one.error])));
           for (const decision of result.plan.keep) {
             if (isOfWrongClock(decision, now)) warnings.push(ofWrongClock(decision.snapshot));

@@ -16,7 +16,6 @@ import { clusterIdOf } from '../kube/snapshot-recorder.ts';
 import { type InventoryRecord, MISSING } from '../reconcilers/inventory-plan.ts';
 import type { Clock } from '../snapshot/ports.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
-
 import { createRecordWriter } from './record-writer.ts';
 import { type RawRecord, toWholeRecord } from './trim-record.ts';
 

@@ -162,6 +162,7 @@ async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T
     signal.removeEventListener('abort', onAbort);
   }
 }
+
 function urlOf(server: string, request: KubeRequest): URL {
   const url = new URL(server + request.path);
   for (const [name, value] of Object.entries(request.query ?? {})) {

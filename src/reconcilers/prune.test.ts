@@ -42,7 +42,7 @@ interface World {
   readonly current?: readonly InventoryRecord[];
   readonly fresh?: boolean;
   readonly policy?: Partial<PrunePolicy>;
-  readonly stat?: () => Promise<never>;
+  readonly stat?: (name: string) => Promise<never> | undefined;
   /** How often a record has changed when it is to be released. */
   readonly conflicts?: number;
   /** Gets what is said of how retention fares. */
@@ -61,7 +61,7 @@ async function prune(world: World = {}): Promise<string[]> {
   const kind = objects[0]?.location.store ?? 's3';
   const store = {
     kind,
-    stat: async (name: string) => world.stat?.() ?? objects.find((one) => one.name === name),
+    stat: async (name: string) => world.stat?.(name) ?? objects.find((one) => one.name === name),
     remove: async (name: string) => diary.push(`remove ${name}`) > 0,
   };
   const parts = {
@@ -132,6 +132,14 @@ describe('pruneStore', () => {
     const told: string[] = [];
     expect(await prune({ stat, told })).toEqual(['throws S3 is away']);
     expect(told).toEqual(['S3 is away']);
+  });
+
+  it('goes on when one that it would keep must not be looked at: that drives nothing out, and is told', async () => {
+    const refused = new SnapshotError('forbidden', 'Cannot look it up');
+    const stat = (name: string) => (name === at(3) ? Promise.reject(refused) : undefined);
+    const told: string[] = [];
+    expect(await prune({ stat, told })).toEqual([...removed(at(1)), ...gone(oldest)]);
+    expect(told).toEqual(['Cannot look it up']);
   });
 
   it('asks each object whose it is, and believes no listing and no record', async () => {

@@ -74,8 +74,8 @@ export async function pruneStore(
     return 0;
   }
   try {
-    const removed = await prune(parts, store, snapshots, policy, signal);
-    told(policy.after?.waits.stuck(policy.after.since));
+    const { removed, unseen } = await prune(parts, store, snapshots, policy, signal);
+    told(unseen ?? policy.after?.waits.stuck(policy.after.since));
     return removed;
   } catch (thrown) {
     const error = asError(thrown);
@@ -98,13 +98,19 @@ function mayBeOld(): SnapshotError {
   });
 }
 
+interface Pruned {
+  readonly removed: number;
+  /** Why one that stays could not be looked at: it drove nothing out. */
+  readonly unseen?: SnapshotError | undefined;
+}
+
 async function prune(
   parts: PruneParts,
   store: SnapshotStore,
   snapshots: readonly Snapshot[],
   policy: PrunePolicy,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<Pruned> {
   const recorded = recordedIn(parts, policy);
   const retention = retentionOf(parts, policy, snapshots, recorded);
   const listed = planRetention(snapshots, retention);
@@ -114,8 +120,9 @@ async function prune(
   const going = mayGoNow(listed);
   policy.after?.waits.seen(listed, going, recordTime);
   // Nothing is asked for what has to wait in any case.
-  if (going.length === 0) return 0;
-  const plan = await confirmPlan(store, listed, retention, signal);
+  if (going.length === 0) return { removed: 0 };
+  const unseen: SnapshotError[] = [];
+  const plan = await confirmPlan(store, listed, retention, (error) => unseen.push(error), signal);
 
   const doomed = new Map(mayGoNow(plan).map((snapshot) => [snapshot.name, snapshot]));
   const careful = {
@@ -154,7 +161,7 @@ async function prune(
   }
   signal.throwIfAborted();
   if (errors[0] !== undefined) throw errors[0];
-  return removed.length;
+  return { removed: removed.length, unseen: unseen[0] };
 }
 
 function recordedIn({ records }: PruneParts, { keeper, place }: PrunePolicy): Recorded {

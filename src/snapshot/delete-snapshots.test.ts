@@ -259,6 +259,20 @@ describe('pruneSnapshots', () => {
       plan: { delete: [], keep: [] },
       deleted: [],
       failures: [],
+      warnings: [],
     });
   });
+
+  it.each(['forbidden', 'protocol'] as const)(
+    'goes on without what may not be looked at (%s), which drives nothing out, and warns',
+    async (code) => {
+      const disk = scene(five);
+      const refused = new SnapshotError(code, 'Cannot look up b-n1-5');
+      const stat = async (name: string) =>
+        name === 'b-n1-5' ? Promise.reject(refused) : disk.store.stat(name, signal);
+      const { deleted, warnings } = await pruneSnapshots({ ...disk.store, stat }, policy, signal);
+      expect(deleted.map(({ name }) => name)).toEqual(['b-n1-1', 'b-n1-2']);
+      expect(warnings).toEqual([refused]);
+    },
+  );
 });

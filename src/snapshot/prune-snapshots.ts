@@ -1,4 +1,4 @@
-import { SnapshotError } from '../errors.ts';
+import { isSnapshotError, SnapshotError } from '../errors.ts';
 import { type DeleteFailure, removeNames } from './delete-snapshots.ts';
 import type { SnapshotStore } from './ports.ts';
 import {
@@ -12,6 +12,7 @@ import {
 import type { Snapshot } from './snapshot.ts';
 
 const LOOK_UPS_AT_ONCE = 8;
+const NOTHING: RetentionPlan = { delete: [], keep: [] };
 
 export interface PruneResult {
   /** What the policy says of each snapshot that it is about, and why. */
@@ -20,6 +21,8 @@ export interface PruneResult {
   readonly deleted: readonly Snapshot[];
   /** What is past the policy and still there. */
   readonly failures: readonly DeleteFailure[];
+  /** Of what could not be looked at, and so did not count. */
+  readonly warnings: readonly Error[];
 }
 
 export interface PruneOptions {
@@ -42,15 +45,17 @@ export async function pruneSnapshots(
   signal: AbortSignal,
   { dryRun = false, recordedAt = () => Number.NaN, mayGo }: PruneOptions = {},
 ): Promise<PruneResult> {
-  if (!(policy.keep >= 1)) return { plan: { delete: [], keep: [] }, deleted: [], failures: [] };
+  if (!(policy.keep >= 1)) return { plan: NOTHING, deleted: [], failures: [], warnings: [] };
   const listed = await store.list(signal);
   const latest = recordedAfterTheNewest(listed, policy, recordedAt);
   const careful = {
     ...policy,
     spared: ({ name }: Snapshot) => (latest.has(name) ? RECORDED_LAST : undefined),
   };
-  const plan = await confirmPlan(store, planRetention(listed, careful), careful, signal);
-  if (dryRun) return { plan, deleted: [], failures: [] };
+  const warnings: Error[] = [];
+  const planned = planRetention(listed, careful);
+  const plan = await confirmPlan(store, planned, careful, (error) => warnings.push(error), signal);
+  if (dryRun) return { plan, deleted: [], failures: [], warnings };
   const doomed = plan.delete.map(({ snapshot }) => snapshot);
   const names = doomed.map(({ name }) => name);
   const guarded = {
@@ -65,24 +70,34 @@ export async function pruneSnapshots(
   };
   const { removed, failures } = await removeNames(guarded, names, signal);
   const gone = new Set(removed);
-  return { plan, deleted: doomed.filter(({ name }) => gone.has(name)), failures };
+  return { plan, deleted: doomed.filter(({ name }) => gone.has(name)), failures, warnings };
 }
 
 /**
  * The same plan on what the store says now of all those that count, and not on what a listing or a record said of them: what is
- * gone, or another's, drives nothing out.
+ * gone, or another's, drives nothing out. Nor does what may not be looked at, one object of other keys: all others are pruned.
  */
 export async function confirmPlan(
   store: Pick<SnapshotStore, 'stat'>,
   plan: RetentionPlan,
   retention: RetentionPolicy,
+  onUnseen: (error: SnapshotError) => void,
   signal: AbortSignal,
 ): Promise<RetentionPlan> {
   if (plan.delete.length === 0) return plan;
   const there: Snapshot[] = [];
+  const look = async ({ name }: Snapshot) => {
+    try {
+      return await store.stat(name, signal);
+    } catch (error) {
+      if (!isSnapshotError(error, 'forbidden', 'protocol')) throw error;
+      onUnseen(error);
+      return undefined;
+    }
+  };
   for (let at = 0; at < plan.keep.length; at += LOOK_UPS_AT_ONCE) {
     const some = plan.keep.slice(at, at + LOOK_UPS_AT_ONCE);
-    const found = await Promise.all(some.map(({ snapshot }) => store.stat(snapshot.name, signal)));
+    const found = await Promise.all(some.map(({ snapshot }) => look(snapshot)));
     there.push(...found.filter((snapshot) => snapshot !== undefined));
   }
   return planRetention([...there, ...plan.delete.map(({ snapshot }) => snapshot)], retention);

@@ -9,7 +9,7 @@ import {
   ListMultipartUploadsCommand,
   ListPartsCommand,
 } from '@aws-sdk/client-s3';
-import { isSnapshotError, SnapshotError, systemCode } from '../errors.ts';
+import { isSnapshotError, orAborted, SnapshotError, systemCode } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { type Made, makeWhereNone } from './s3-exclusive.ts';
 import { isGoodStatus, isS3Error } from './s3-failure.ts';
@@ -240,7 +240,7 @@ export async function dropUpload(
     was ||= found;
     const left = found ? await hasParts(s3, key, uploadId, signal) : false;
     if (left !== true || attempt === DROPS) return { was, isGone: left === false };
-    await pause(DROP_AGAIN_MS, undefined, { signal });
+    await orAborted(pause(DROP_AGAIN_MS), signal);
   }
 }
 

@@ -60,6 +60,7 @@ describe('an object that is there', () => {
       { metadata: { [UPLOAD_MARK]: 'ours' }, encryption: 'aws:kms' },
     ],
     ['has our bytes, cluster and node', {}, {}],
+    ['has our bytes, where user metadata are not kept', {}, { metadata: undefined }],
     ['has our parts', { ownEtag: `"${MD5}-2"` }, { etag: `${MD5}-2` }],
   ])('is ours when it %s', (_what, change, there) => {
     expect(() => assertOurs({ ...sent, ...change }, head(there), 'Cannot upload it')).not.toThrow();
@@ -70,6 +71,7 @@ describe('an object that is there', () => {
     ['has another size', {}, { size: 6 }],
     ['is of another node', {}, { metadata: { 'k3s-cluster-id': 'c', 'k3s-node-name': 'm' } }],
     ['is of another cluster', {}, { metadata: { 'k3s-cluster-id': 'd', 'k3s-node-name': 'n' } }],
+    ['has other bytes, and user metadata are not kept', {}, { metadata: undefined, etag: OTHER }],
     ['is encrypted, and only its size is ours', {}, { encryption: 'aws:kms' }],
     ['has an ETag that is no sum', {}, { etag: '"counter-7"' }],
     ['gives no ETag', {}, { etag: undefined }],

@@ -39,10 +39,12 @@ export function ownerOf({ metadata }: Sent, head: ObjectHead): Owner {
 }
 
 /**
- * Whether an object has the bytes that were sent and names the same cluster and node: then it does not matter which try made it.
+ * Whether an object has the bytes that were sent and names the same cluster and node, or nobody, where user metadata are not kept:
+ * then it does not matter which try made it.
  */
 function isSameSnapshot(sent: Sent, head: ObjectHead): boolean {
-  return isOfSameNode(sent, head) && head.size === sent.size && hasSameSum(sent, head) === true;
+  const mayBe = isOfSameNode(sent, head) || ownerOf(sent, head) === 'unknown';
+  return mayBe && head.size === sent.size && hasSameSum(sent, head) === true;
 }
 
 function isOfSameNode({ metadata }: Sent, head: ObjectHead): boolean {

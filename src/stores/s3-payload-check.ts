@@ -11,7 +11,6 @@ const WRONG_SUM = '0'.repeat(64);
 /**
  * Whether the server holds the bytes of a part against the SHA-256 that is signed with them, found out by sending it one
  * byte with the sum of others. A server that takes it keeps it as part 1, which the true one then replaces: so this is to be
- * awaited before that is sent.
  * awaited before that is sent. No answer counts as no: the parts get sums of their own then, and the next upload asks again.
  * A question that comes in later than the true part spoils the upload, which S3 tells at its end by the part's ETag.
  * @throws SnapshotError `aborted` | `timeout` when the signal fires

@@ -4,10 +4,12 @@ import { expect, it } from 'vitest';
 import { startFaultFront } from '../../test/support/fault-front.ts';
 import { MIB, someBytes } from '../../test/support/growing-bytes.ts';
 import { scratchDir } from '../../test/support/scratch.ts';
-import { startScriptedS3 } from '../../test/support/scripted-s3.ts';
+import { plainSettings, startScriptedS3 } from '../../test/support/scripted-s3.ts';
 import { bytesOf, uploadOf } from '../../test/support/store-contract.ts';
 import { SnapshotError } from '../errors.ts';
+import type { S3Connection } from './s3-client.ts';
 import { noteUpload } from './s3-journal.ts';
+import { dropUpload } from './s3-multipart.ts';
 import { createS3Store } from './s3-store.ts';
 
 const NAME = 'on-demand-node-1-1730308816';
@@ -68,6 +70,23 @@ it('drops an upload again until none of the parts that were on their way is left
   await expect(store.put(uploadOf(NAME, bytes), never)).rejects.toMatchObject({ code: 'corrupt' });
   expect(s3.diary.filter((what) => what === 'abort')).toHaveLength(3);
   expect(await readdir(dir.path)).toEqual([]);
+});
+
+it('ends with why it was ended, also between two drops of an upload', async () => {
+  const settings = plainSettings('127.0.0.1:1');
+  for (const [reason, code] of [
+    [undefined, 'aborted'],
+    [new SnapshotError('timeout', 'the time is up'), 'timeout'],
+  ] as const) {
+    const over = new AbortController();
+    const call = async (operation: string) => {
+      // When what comes now has been taken in, and it waits.
+      if (operation === 'ListParts') setImmediate(() => over.abort(reason));
+      return { Parts: [{ PartNumber: 1 }] };
+    };
+    const connection = { settings, call } as unknown as S3Connection;
+    await expect(dropUpload(connection, NAME, 'it', over.signal)).rejects.toMatchObject({ code });
+  }
 });
 
 it('keeps the note where nobody may look whether parts are left, until the upload is told to be gone', async () => {
