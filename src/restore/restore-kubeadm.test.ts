@@ -136,3 +136,17 @@ it('leaves the manifests where they are when there is nothing to go back to', as
   await expect(n.run({ purpose: 'rollback' })).rejects.toThrow(`The old data of ${n.dataDir} are gone`);
   expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
 });
+
+it('a rollback leaves a control plane alone that runs on data which were not moved', async () => {
+  await using n = await node(true);
+  await expect(n.run({}, { onStep: cutOffAt('stop') })).rejects.toThrow('cut off');
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  const active = async () => {
+    expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+    return [etcd];
+  };
+  // While the service runs, moved manifests would be waited for.
+  expect(await n.run({ purpose: 'rollback' }, {}, { active })).toBe('Rolled back: nothing had to be moved\n');
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  expect((await readdir(n.folder)).sort()).toEqual(['etcd', 'manifests']);
+});
