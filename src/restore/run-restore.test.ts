@@ -1,13 +1,26 @@
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
+import { plainOrder } from '../../test/support/restore-order.ts';
 import { SnapshotError } from '../errors.ts';
+import type { DatabaseFacts } from './database.ts';
 import type { Step } from './journal.ts';
+import { oldPeersThatAnswer } from './old-peers.ts';
 
 const run = promisify(execFile);
+const emptyDatabase: DatabaseFacts = {
+  revision: 1,
+  records: 0,
+  members: [],
+  clusterVersion: undefined,
+  storageVersion: undefined,
+  clusterId: undefined,
+  alarms: [],
+  bootstrap: new Map(),
+};
 
 it('refuses while systemd starts the service again and again', async () => {
   await using n = await node();
@@ -56,6 +69,45 @@ it('asks before and after the question whether a rollback may begin', async () =
     message: `${n.dataDir} must not be touched now`,
   });
   expect(await n.names()).toEqual(['etcd-old-1700000000', 'manifests']);
+});
+
+it.each([['look'], ['question']] as const)(
+  'does not begin when it is interrupted in the %s',
+  async (when) => {
+    await using n = await node();
+    const interrupt = new AbortController();
+    const onPlan = () => when === 'look' && interrupt.abort();
+    const confirm = async () => {
+      interrupt.abort();
+      return true;
+    };
+    await expect(
+      n.run({ yes: when === 'look' }, { onPlan, confirm }, {}, interrupt.signal),
+    ).rejects.toMatchObject({
+      code: 'aborted',
+      message: 'Interrupted',
+    });
+    expect((await readdir(n.folder)).sort()).toEqual(['etcd', 'manifests']);
+  },
+);
+
+it('takes no member for one that is silent when it was interrupted while asking', async () => {
+  const interrupt = new AbortController();
+  const isMember = async () => {
+    interrupt.abort();
+    return false;
+  };
+  const members = ['m0', 'm1'].map((name, at) => ({
+    id: name,
+    name,
+    peerUrls: [`http://10.0.0.${at}:2380`],
+    isLearner: false,
+  }));
+  const database = { ...emptyDatabase, members };
+  const self = { member: 'm0', peerUrl: 'http://10.0.0.0:2380' };
+  await expect(
+    oldPeersThatAnswer(plainOrder, database, self, { isMember }, interrupt.signal),
+  ).rejects.toMatchObject({ code: 'aborted' });
 });
 
 it('does not begin while another process restores the same data', async () => {
