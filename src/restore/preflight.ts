@@ -25,7 +25,7 @@ import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
 import { whereTheLogIs } from './wal.ts';
-import { type ActiveServices, whatRuns } from './what-runs.ts';
+import { type ActiveServices, strangersOn, whatRuns } from './what-runs.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -115,6 +115,7 @@ async function lookAround(
   if (!(await stopsByItself({ places, step: resuming?.step }))) {
     obstacles.push(...(await whatRuns(order, parts.active)));
   }
+  notes.push(...(await strangersOn(order)));
   obstacles.push(...(await whatFolderForbids(order)));
   await collect(async () => {
     const log = await whereTheLogIs(order);

@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
@@ -135,6 +137,27 @@ it('leaves the manifests where they are when there is nothing to go back to', as
   await rename(join(n.folder, 'etcd-old-1700000000'), join(n.folder, 'elsewhere'));
   await expect(n.run({ purpose: 'rollback' })).rejects.toThrow(`The old data of ${n.dataDir} are gone`);
   expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+});
+
+it('waits for no load balancer on a port of the API server, neither forth nor back, but names it', async () => {
+  await using n = await node(true);
+  const balancer = createServer().listen(0, '127.0.0.1');
+  await once(balancer, 'listening');
+  const address = balancer.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const addresses = [`127.0.0.1:${port}`];
+  let plan = '';
+  const onPlan = (text: string) => {
+    plan = text;
+  };
+  await n.run({ addresses }, { onPlan });
+  expect(plan).toContain(
+    `(pid ${process.pid}) listens on port ${port}, and is neither etcd nor the API server`,
+  );
+  expect(await n.names()).toContain('etcd-old-1700000000');
+  await n.run({ addresses, purpose: 'rollback' });
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+  balancer.close();
 });
 
 it('a rollback leaves a control plane alone that runs on data which were not moved', async () => {
