@@ -10,7 +10,7 @@ import { type DatabaseFacts, readDatabase } from './database.ts';
 import { versionObstacles } from './etcdutl-check.ts';
 import { existingFolder, exists } from './files.ts';
 import { type Journal, type Places, type Purpose, steps } from './journal.ts';
-import { startsEtcd } from './manifests.ts';
+import { assertJoins, startsEtcd } from './manifests.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
 import type { Obstacle } from './order.ts';
 import { memberOf } from './own-member.ts';
@@ -122,7 +122,10 @@ async function lookAround(
     obstacles.push(...log.obstacles);
     notes.push(...log.notes);
   });
-  if (wanted.purpose === 'rejoin') obstacles.push(...rejoinObstacles(order, places));
+  if (wanted.purpose === 'rejoin') {
+    obstacles.push(...rejoinObstacles(order, places));
+    await collect(() => assertJoins(places));
+  }
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
   const snapshot = await collect<SnapshotFacts | undefined>(async () => {

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { ALL, cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
 import type { Step } from './journal.ts';
 
@@ -137,6 +137,42 @@ it('leaves the manifests where they are when there is nothing to go back to', as
   await rename(join(n.folder, 'etcd-old-1700000000'), join(n.folder, 'elsewhere'));
   await expect(n.run({ purpose: 'rollback' })).rejects.toThrow(`The old data of ${n.dataDir} are gone`);
   expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+});
+
+it.each([
+  ['flags in one line of a shell', ['sh', '-c', 'etcd --data-dir=/srv/etcd --name=m1'], /one by one/],
+  [
+    'no folder that could be read',
+    ['etcd', '--name=m1', '--data-dir', '/srv/etcd'],
+    /gives etcd no --data-dir=/,
+  ],
+])('does not guess where the data are that etcd has by %s', async (_what, command, why) => {
+  await using n = await node(true);
+  const pod = stringify({ kind: 'Pod', spec: { containers: [{ name: 'etcd', command }] } });
+  await writeFile(join(n.manifests, 'etcd.yaml'), pod);
+  for (const purpose of ['restore', 'reset', 'rejoin', 'rollback'] as const) {
+    await expect(n.run({ purpose })).rejects.toMatchObject({
+      code: 'corrupt',
+      message: `${n.manifests}/etcd.yaml cannot be read as the manifest of etcd`,
+      why: expect.stringMatching(why),
+    });
+  }
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+});
+
+it('finds out before anything is moved that a member cannot be made to join by its manifest', async () => {
+  await using n = await node(true);
+  // What is taken out is referred to elsewhere.
+  const pod = `${n.pod.replace('- --initial-cluster=', '- &all --initial-cluster=')}metadata: {name: *all}\n`;
+  await writeFile(join(n.manifests, 'etcd.yaml'), pod);
+  await expect(n.run()).rejects.toMatchObject({
+    message: `${n.dataDir} is not touched`,
+    why: expect.stringContaining(
+      `${n.manifests}/etcd.yaml cannot be read as the manifest of etcd: Unresolved alias`,
+    ),
+  });
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
 });
 
 it('waits for no load balancer on a port of the API server, neither forth nor back, but names it', async () => {
