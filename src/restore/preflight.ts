@@ -8,7 +8,7 @@ import { alarmNotes } from './alarms.ts';
 import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { versionObstacles } from './etcdutl-check.ts';
-import { existingFolder, exists } from './files.ts';
+import { existingFolder, exists, realFolder } from './files.ts';
 import { type Journal, type Places, type Purpose, steps } from './journal.ts';
 import { assertJoins, startsEtcd } from './manifests.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
@@ -218,7 +218,8 @@ async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<
   }
   const folder = await existingFolder((await isMounted(dataDir)) ? dataDir : dirname(dataDir));
   // Who follows the page of K3s has removed `server/db`; without `server` it is no server's folder at all.
-  if (![dirname(dataDir), dataDir, serverDir].includes(folder)) {
+  const server = serverDir === undefined ? undefined : await realFolder(serverDir);
+  if (![dirname(dataDir), dataDir, server].includes(folder)) {
     return [{ what: `${dirname(dataDir)} does not exist`, cure: 'make it, or correct --data-dir' }];
   }
   const writable = await access(folder, constants.W_OK).then(

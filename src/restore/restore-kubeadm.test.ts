@@ -7,9 +7,20 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { ALL, cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
-import type { Step } from './journal.ts';
+import { plainOrder } from '../../test/support/restore-order.ts';
+import type { Journal, Step } from './journal.ts';
+import { readJournal } from './journal-check.ts';
+import { journalPath } from './places.ts';
+import { assertNothingElseSaid } from './refusal.ts';
+import { watchful } from './watch.ts';
 
 const run = promisify(execFile);
+
+async function journalOf(dataDir: string): Promise<Journal> {
+  const journal = await readJournal(await journalPath(dataDir));
+  if (journal === undefined) throw new Error('no restore has begun');
+  return journal;
+}
 
 it('goes on only as it began', async () => {
   await using n = await node(true);
@@ -22,6 +33,30 @@ it('goes on only as it began', async () => {
     /began otherwise/,
   );
   await n.run();
+});
+
+it('goes on by the same command with --manifests where there is no etcd.yaml to move', async () => {
+  await using n = await node();
+  await expect(n.run({}, { onStep: cutOffAt('set-aside') })).rejects.toThrow('cut off');
+  const journal = await journalOf(n.dataDir);
+  const said = { ...plainOrder, manifestsGiven: true, manifestDir: '/stopped' };
+  expect(() => assertNothingElseSaid(said, journal)).not.toThrow();
+});
+
+it('waits for the end of etcd again when a reset was cut off while it waited', async () => {
+  await using n = await node(true);
+  await expect(n.run({}, { onStep: cutOffAt('set-aside') })).rejects.toThrow('cut off');
+  const order = {
+    ...plainOrder,
+    distribution: 'kubeadm',
+    dataDir: n.dataDir,
+    manifestDir: n.manifests,
+  } as const;
+  const services = [[etcd], []];
+  const parts = { order, active: async () => services.shift() ?? [] };
+  const journal: Journal = { ...(await journalOf(n.dataDir)), purpose: 'reset' };
+  await watchful(journal, parts, () => undefined, new AbortController().signal)('extract');
+  expect(services).toEqual([]);
 });
 
 it('makes a member of kubeadm join instead of founding a cluster, and a rollback takes that back', async () => {

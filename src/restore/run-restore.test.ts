@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
@@ -108,6 +108,24 @@ it('takes no member for one that is silent when it was interrupted while asking'
   await expect(
     oldPeersThatAnswer(plainOrder, database, self, { isMember }, interrupt.signal),
   ).rejects.toMatchObject({ code: 'aborted' });
+});
+
+it('comes to its end whatever lies beside the data with a name like its own', async () => {
+  await using n = await node();
+  await writeFile(join(n.folder, 'etcd-restore-1'), 'of somebody else');
+  await n.run();
+  expect(await n.names()).toEqual(['etcd-old-1700000000', 'etcd-restore-1', 'manifests']);
+});
+
+it('takes the folder of a server that is a link, without data of etcd, for what it is', async () => {
+  await using n = await node();
+  await mkdir(join(n.folder, 'disk/server'), { recursive: true });
+  await symlink(join(n.folder, 'disk'), join(n.folder, 'k3s'));
+  const serverDir = join(n.folder, 'k3s/server');
+  const order = { distribution: 'k3s', serverDir, serverUrl: 'https://first:6443' } as const;
+  await expect(n.run({ ...order, dataDir: join(serverDir, 'db/etcd') })).resolves.toContain(
+    'systemctl start k3s',
+  );
 });
 
 it('does not begin while another process restores the same data', async () => {
