@@ -1,6 +1,6 @@
 import { cp, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { SnapshotError } from '../errors.ts';
 import { syncFolder } from '../stores/atomic-write.ts';
 import type { BootstrapFile } from './bootstrap.ts';
@@ -11,7 +11,7 @@ import { startPods, stopPods } from './manifests.ts';
 import type { Obstacle } from './order.ts';
 import type { EtcdTools } from './ports.ts';
 import { findSnapshotFile } from './snapshot-file.ts';
-import { isUnpacked, unpackedPath, unpackInto } from './unpack.ts';
+import { unpackedPath, unpackInto } from './unpack.ts';
 
 /** What the steps use besides the journal. */
 export interface Workshop {
@@ -36,22 +36,9 @@ export const applySteps: Readonly<Record<Step, Apply>> = {
   start: startPods,
   finish: async ({ places }) => {
     await rm(places.workDir, { recursive: true, force: true });
-    for (const left of await leftWork(places)) await rm(left, { recursive: true });
     await syncFolder(dirname(places.workDir));
   },
 };
-
-/** Work folders of looks that were cut off before there was a journal: they hold what we put there, and nothing else. */
-async function leftWork({ workDir }: Journal['places']): Promise<string[]> {
-  const left: string[] = [];
-  const stem = basename(workDir).replace(/\d+$/, '');
-  for (const name of await readdir(dirname(workDir))) {
-    if (!name.startsWith(stem) || !/^\d+$/.test(name.slice(stem.length))) continue;
-    const inside = await readdir(join(dirname(workDir), name));
-    if (inside.every((one) => isUnpacked(one))) left.push(join(dirname(workDir), name));
-  }
-  return left;
-}
 
 const newData = ({ places }: Journal) => join(places.workDir, 'data');
 /** Marks in the work folder that the data in it were proven and may be put in place. */

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Document, isMap, isScalar, isSeq, parseDocument, type YAMLSeq } from 'yaml';
 import type { RestoreOrder } from '../config/restore-settings.ts';
-import { SnapshotError, systemCode } from '../errors.ts';
+import { asError, SnapshotError, systemCode } from '../errors.ts';
 import { exists } from './files.ts';
 import { quoted } from './shell.ts';
 
@@ -11,8 +11,11 @@ export const ETCD_POD = 'etcd.yaml';
 /** The order, with what the manifest says of the member where the user said nothing. @throws SnapshotError `corrupt` */
 export async function withManifest(order: RestoreOrder): Promise<RestoreOrder> {
   if (order.manifestDir === undefined) return order;
-  const flags = await readFlags(order.manifestDir);
-  if (flags === undefined) return order;
+  const found = await readFlags(order.manifestDir);
+  if (found === undefined) return order;
+  const { path, flags } = found;
+  // The default may be another folder, which nobody would miss.
+  if (!order.dataDirGiven && !flags.has('data-dir')) throw notRead(path, 'it gives etcd no --data-dir=…');
   return {
     ...order,
     dataDir: order.dataDirGiven ? order.dataDir : (flags.get('data-dir') ?? order.dataDir),
@@ -23,8 +26,9 @@ export async function withManifest(order: RestoreOrder): Promise<RestoreOrder> {
 
 /** How `etcdctl` reaches the etcd of this node, as words of a shell; undefined without a manifest. */
 export async function etcdctlOf({ manifestDir }: RestoreOrder): Promise<string | undefined> {
-  const flags = manifestDir === undefined ? undefined : await readFlags(manifestDir);
-  if (flags === undefined) return undefined;
+  const found = manifestDir === undefined ? undefined : await readFlags(manifestDir);
+  if (found === undefined) return undefined;
+  const { flags } = found;
   const words = [
     ['endpoints', flags.get('listen-client-urls')?.split(',')[0]],
     ['cacert', flags.get('trusted-ca-file')],
@@ -34,8 +38,13 @@ export async function etcdctlOf({ manifestDir }: RestoreOrder): Promise<string |
   return `etcdctl${words.join('')}`;
 }
 
-/** Flags of etcd; a restore that was cut off may have the manifest in a folder of its own. Undefined when there is none. */
-async function readFlags(folder: string): Promise<ReadonlyMap<string, string> | undefined> {
+/**
+ * Flags of etcd; a restore that was cut off may have the manifest in a folder of its own. Undefined when there is none.
+ * @throws SnapshotError `corrupt`
+ */
+async function readFlags(
+  folder: string,
+): Promise<{ readonly path: string; readonly flags: ReadonlyMap<string, string> } | undefined> {
   for (const where of [folder, ...(await awayFolders(folder))]) {
     const path = join(where, ETCD_POD);
     const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -43,11 +52,11 @@ async function readFlags(folder: string): Promise<ReadonlyMap<string, string> | 
     });
     if (text === undefined) continue;
     const flags = new Map<string, string>();
-    for (const word of commandOf(readable(path, text))?.items ?? []) {
+    for (const word of commandOf(path, readable(path, text)).items) {
       const [, name, value] = /^--([a-z-]+)=(.*)$/s.exec(textOf(word)) ?? [];
       if (name !== undefined && value !== undefined) flags.set(name, value);
     }
-    return flags;
+    return { path, flags };
   }
   return undefined;
 }
@@ -67,12 +76,15 @@ async function awayFolders(folder: string): Promise<string[]> {
 /** The manifest of a member that joins others instead of founding a cluster of its own. @throws SnapshotError `corrupt` */
 export async function joiningManifest(path: string, initialCluster: string): Promise<string> {
   const document = readable(path, await readFile(path, 'utf8'));
-  const command = commandOf(document);
-  if (command === undefined) throw notRead(path, 'no container in it is given the flags of etcd one by one');
+  const command = commandOf(path, document);
   command.items = command.items.filter((word) => !/^--initial-cluster(?:-state)?=/.test(textOf(word)));
   command.add(`--initial-cluster=${initialCluster}`);
   command.add('--initial-cluster-state=existing');
-  return document.toString({ lineWidth: 0 });
+  try {
+    return document.toString({ lineWidth: 0 });
+  } catch (error) {
+    throw notRead(path, asError(error).message);
+  }
 }
 
 function readable(path: string, text: string): Document {
@@ -82,8 +94,8 @@ function readable(path: string, text: string): Document {
   return document;
 }
 
-/** The words that start etcd, wherever they stand. */
-function commandOf(document: Document): YAMLSeq | undefined {
+/** The words that start etcd, wherever they stand. @throws SnapshotError `corrupt` */
+function commandOf(path: string, document: Document): YAMLSeq {
   const containers = document.getIn(['spec', 'containers']);
   for (const container of isSeq(containers) ? containers.items : []) {
     for (const name of ['command', 'args']) {
@@ -92,7 +104,7 @@ function commandOf(document: Document): YAMLSeq | undefined {
         return words;
     }
   }
-  return undefined;
+  throw notRead(path, 'no container in it is given the flags of etcd one by one');
 }
 
 function notRead(path: string, why: string): SnapshotError {

@@ -1,11 +1,10 @@
-import { mkdir, readdir, readFile, rename, rmdir } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { abortError, SnapshotError } from '../errors.ts';
-import { writeAtomically } from '../stores/atomic-write.ts';
 import { ETCD_POD, joiningManifest } from './etcd-manifest.ts';
-import { exists, moveTo } from './files.ts';
-import type { Journal, ManifestPlaces } from './journal.ts';
+import { exists, moveTo, removeUnfinished, writeSmall } from './files.ts';
+import type { Journal, ManifestPlaces, Places } from './journal.ts';
 import type { Obstacle } from './order.ts';
 
 /** The pods that must not run while data are moved; kubelet ends them when their manifest is gone. */
@@ -61,15 +60,25 @@ async function assertAlike(one: string, other: string): Promise<void> {
   });
 }
 
+/** Whether the manifest that a rejoin is to write can be made of the one that is there. @throws SnapshotError `corrupt` */
+export async function assertJoins({ manifests }: Places): Promise<void> {
+  if (manifests?.initialCluster === undefined) return;
+  const { dir, away, initialCluster } = manifests;
+  for (const path of [before(manifests), join(away, ETCD_POD), join(dir, ETCD_POD)]) {
+    if (await exists(path)) return void (await joiningManifest(path, initialCluster));
+  }
+}
+
 /** Puts the manifests back, so that kubelet starts the pods. That of a member that rejoins says so. */
 export async function startPods({ places }: Journal): Promise<void> {
   const { manifests } = places;
   if (manifests === undefined || !(await exists(manifests.away))) return;
   const { dir, away, initialCluster } = manifests;
   if (initialCluster !== undefined && !(await exists(join(dir, ETCD_POD)))) {
-    const kept = before(manifests);
-    if (!(await exists(kept))) await moveTo(join(away, ETCD_POD), kept);
-    await writeAtomically(join(away, ETCD_POD), 'restore', await joiningManifest(kept, initialCluster));
+    const [kept, etcd] = [before(manifests), join(away, ETCD_POD)];
+    // Cut off anywhere, the manifest still has its name: it tells where the data are, and with that this restore.
+    if (!(await exists(kept))) await link(etcd, kept);
+    await writeSmall(etcd, await joiningManifest(kept, initialCluster));
   }
   for (const name of PODS) await moveIfThere(join(away, name), join(dir, name));
   if ((await readdir(away)).length === 0) await rmdir(away);
@@ -83,8 +92,11 @@ export async function withManifestOfBefore(journal: Journal): Promise<Journal> {
   const { manifests } = journal.places;
   if (manifests?.initialCluster === undefined) return journal;
   const kept = before(manifests);
-  if (await exists(kept)) await rename(kept, join(manifests.away, ETCD_POD));
   const { dir, away } = manifests;
+  if (await exists(kept)) await rename(kept, join(away, ETCD_POD));
+  // Nothing was renamed where both are names of one file, because a rejoin was cut off in between.
+  await rm(kept, { force: true });
+  await removeUnfinished(join(away, ETCD_POD));
   return { ...journal, places: { ...journal.places, manifests: { dir, away } } };
 }
 

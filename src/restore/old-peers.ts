@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { RestoreOrder } from '../config/restore-settings.ts';
+import { abortError } from '../errors.ts';
 import type { DatabaseFacts, DatabaseMember } from './database.ts';
 import { type Obstacle, serviceOf } from './order.ts';
 import type { EtcdTools } from './ports.ts';
@@ -30,6 +31,8 @@ export async function oldPeersThatAnswer(
       peerUrls.map(async (url) => ({ name, url, answers: await tools.isMember(url, signal) })),
     ),
   );
+  // Nobody was asked then, whatever the answers say.
+  if (signal.aborted) throw abortError(signal);
   const running = answers.filter(({ answers: yes }) => yes).map(({ name, url }) => `${name} (${url})`);
   if (running.length === 0) return { obstacles: [], notes: [] };
   const still = `${running.join(', ')} of the cluster that the data are of still ${running.length === 1 ? 'answers' : 'answer'}`;

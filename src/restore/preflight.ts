@@ -8,9 +8,9 @@ import { alarmNotes } from './alarms.ts';
 import type { BootstrapFile } from './bootstrap.ts';
 import { type DatabaseFacts, readDatabase } from './database.ts';
 import { versionObstacles } from './etcdutl-check.ts';
-import { existingFolder, exists } from './files.ts';
+import { existingFolder, exists, realFolder } from './files.ts';
 import { type Journal, type Places, type Purpose, steps } from './journal.ts';
-import { startsEtcd } from './manifests.ts';
+import { assertJoins, startsEtcd } from './manifests.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
 import type { Obstacle } from './order.ts';
 import { memberOf } from './own-member.ts';
@@ -25,7 +25,7 @@ import { checkToken } from './token-check.ts';
 import { unpackedPath, unpackInto } from './unpack.ts';
 import { LOG_BYTES } from './verify-snapshot.ts';
 import { whereTheLogIs } from './wal.ts';
-import { type ActiveServices, whatRuns } from './what-runs.ts';
+import { type ActiveServices, strangersOn, whatRuns } from './what-runs.ts';
 
 /** Of a member whose data stay its own. */
 const NOBODY = { member: 'reset', peerUrl: 'http://localhost:2380' };
@@ -115,13 +115,17 @@ async function lookAround(
   if (!(await stopsByItself({ places, step: resuming?.step }))) {
     obstacles.push(...(await whatRuns(order, parts.active)));
   }
+  notes.push(...(await strangersOn(order)));
   obstacles.push(...(await whatFolderForbids(order)));
   await collect(async () => {
     const log = await whereTheLogIs(order);
     obstacles.push(...log.obstacles);
     notes.push(...log.notes);
   });
-  if (wanted.purpose === 'rejoin') obstacles.push(...rejoinObstacles(order, places));
+  if (wanted.purpose === 'rejoin') {
+    obstacles.push(...rejoinObstacles(order, places));
+    await collect(() => assertJoins(places));
+  }
   const restoring = wanted.purpose !== 'rejoin';
   const resetting = wanted.purpose === 'reset';
   const snapshot = await collect<SnapshotFacts | undefined>(async () => {
@@ -214,7 +218,8 @@ async function whatFolderForbids({ dataDir, serverDir }: RestoreOrder): Promise<
   }
   const folder = await existingFolder((await isMounted(dataDir)) ? dataDir : dirname(dataDir));
   // Who follows the page of K3s has removed `server/db`; without `server` it is no server's folder at all.
-  if (![dirname(dataDir), dataDir, serverDir].includes(folder)) {
+  const server = serverDir === undefined ? undefined : await realFolder(serverDir);
+  if (![dirname(dataDir), dataDir, server].includes(folder)) {
     return [{ what: `${dirname(dataDir)} does not exist`, cure: 'make it, or correct --data-dir' }];
   }
   const writable = await access(folder, constants.W_OK).then(

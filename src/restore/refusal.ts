@@ -15,7 +15,12 @@ export function assertNothingElseSaid(
   const differences = [
     ['--member-name', named.member, member],
     ['--peer-url', named.peerUrl, peerUrl],
-    ['--manifests', said.manifestsGiven ? said.manifestDir : undefined, manifests?.dir],
+    // A folder without etcd's manifest is not kept in the journal.
+    [
+      '--manifests',
+      said.manifestsGiven && manifests !== undefined ? said.manifestDir : undefined,
+      manifests?.dir,
+    ],
     ['--initial-cluster', said.initialCluster, manifests?.initialCluster],
   ].filter(([, now, then]) => now !== undefined && now !== then);
   const [first] = differences;

@@ -1,13 +1,26 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { parse } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { ALL, cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
-import type { Step } from './journal.ts';
+import { plainOrder } from '../../test/support/restore-order.ts';
+import type { Journal, Step } from './journal.ts';
+import { readJournal } from './journal-check.ts';
+import { journalPath } from './places.ts';
+import { assertNothingElseSaid } from './refusal.ts';
+import { watchful } from './watch.ts';
 
 const run = promisify(execFile);
+
+async function journalOf(dataDir: string): Promise<Journal> {
+  const journal = await readJournal(await journalPath(dataDir));
+  if (journal === undefined) throw new Error('no restore has begun');
+  return journal;
+}
 
 it('goes on only as it began', async () => {
   await using n = await node(true);
@@ -20,6 +33,30 @@ it('goes on only as it began', async () => {
     /began otherwise/,
   );
   await n.run();
+});
+
+it('goes on by the same command with --manifests where there is no etcd.yaml to move', async () => {
+  await using n = await node();
+  await expect(n.run({}, { onStep: cutOffAt('set-aside') })).rejects.toThrow('cut off');
+  const journal = await journalOf(n.dataDir);
+  const said = { ...plainOrder, manifestsGiven: true, manifestDir: '/stopped' };
+  expect(() => assertNothingElseSaid(said, journal)).not.toThrow();
+});
+
+it('waits for the end of etcd again when a reset was cut off while it waited', async () => {
+  await using n = await node(true);
+  await expect(n.run({}, { onStep: cutOffAt('set-aside') })).rejects.toThrow('cut off');
+  const order = {
+    ...plainOrder,
+    distribution: 'kubeadm',
+    dataDir: n.dataDir,
+    manifestDir: n.manifests,
+  } as const;
+  const services = [[etcd], []];
+  const parts = { order, active: async () => services.shift() ?? [] };
+  const journal: Journal = { ...(await journalOf(n.dataDir)), purpose: 'reset' };
+  await watchful(journal, parts, () => undefined, new AbortController().signal)('extract');
+  expect(services).toEqual([]);
 });
 
 it('makes a member of kubeadm join instead of founding a cluster, and a rollback takes that back', async () => {
@@ -135,4 +172,75 @@ it('leaves the manifests where they are when there is nothing to go back to', as
   await rename(join(n.folder, 'etcd-old-1700000000'), join(n.folder, 'elsewhere'));
   await expect(n.run({ purpose: 'rollback' })).rejects.toThrow(`The old data of ${n.dataDir} are gone`);
   expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+});
+
+it.each([
+  ['flags in one line of a shell', ['sh', '-c', 'etcd --data-dir=/srv/etcd --name=m1'], /one by one/],
+  [
+    'no folder that could be read',
+    ['etcd', '--name=m1', '--data-dir', '/srv/etcd'],
+    /gives etcd no --data-dir=/,
+  ],
+])('does not guess where the data are that etcd has by %s', async (_what, command, why) => {
+  await using n = await node(true);
+  const pod = stringify({ kind: 'Pod', spec: { containers: [{ name: 'etcd', command }] } });
+  await writeFile(join(n.manifests, 'etcd.yaml'), pod);
+  for (const purpose of ['restore', 'reset', 'rejoin', 'rollback'] as const) {
+    await expect(n.run({ purpose })).rejects.toMatchObject({
+      code: 'corrupt',
+      message: `${n.manifests}/etcd.yaml cannot be read as the manifest of etcd`,
+      why: expect.stringMatching(why),
+    });
+  }
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+});
+
+it('finds out before anything is moved that a member cannot be made to join by its manifest', async () => {
+  await using n = await node(true);
+  // What is taken out is referred to elsewhere.
+  const pod = `${n.pod.replace('- --initial-cluster=', '- &all --initial-cluster=')}metadata: {name: *all}\n`;
+  await writeFile(join(n.manifests, 'etcd.yaml'), pod);
+  await expect(n.run()).rejects.toMatchObject({
+    message: `${n.dataDir} is not touched`,
+    why: expect.stringContaining(
+      `${n.manifests}/etcd.yaml cannot be read as the manifest of etcd: Unresolved alias`,
+    ),
+  });
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+});
+
+it('waits for no load balancer on a port of the API server, neither forth nor back, but names it', async () => {
+  await using n = await node(true);
+  const balancer = createServer().listen(0, '127.0.0.1');
+  await once(balancer, 'listening');
+  const address = balancer.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const addresses = [`127.0.0.1:${port}`];
+  let plan = '';
+  const onPlan = (text: string) => {
+    plan = text;
+  };
+  await n.run({ addresses }, { onPlan });
+  expect(plan).toContain(
+    `(pid ${process.pid}) listens on port ${port}, and is neither etcd nor the API server`,
+  );
+  expect(await n.names()).toContain('etcd-old-1700000000');
+  await n.run({ addresses, purpose: 'rollback' });
+  expect(await n.names()).toEqual(['etcd', 'manifests']);
+  balancer.close();
+});
+
+it('a rollback leaves a control plane alone that runs on data which were not moved', async () => {
+  await using n = await node(true);
+  await expect(n.run({}, { onStep: cutOffAt('stop') })).rejects.toThrow('cut off');
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  const active = async () => {
+    expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+    return [etcd];
+  };
+  // While the service runs, moved manifests would be waited for.
+  expect(await n.run({ purpose: 'rollback' }, {}, { active })).toBe('Rolled back: nothing had to be moved\n');
+  expect((await readdir(n.manifests)).sort()).toEqual(['etcd.yaml', 'kube-apiserver.yaml']);
+  expect((await readdir(n.folder)).sort()).toEqual(['etcd', 'manifests']);
 });

@@ -16,7 +16,7 @@ export function stepsLeft(journal: Journal): Step[] {
 
 /**
  * Does what the journal says, from the step on that it stopped in. Each step is noted before it begins.
- * @throws SnapshotError; the journal then says where it stopped
+ * @throws SnapshotError; the journal then says where it stopped, and is not written when the signal had come before
  */
 export async function carryOut(
   journal: Journal,
@@ -25,6 +25,7 @@ export async function carryOut(
   signal: AbortSignal,
 ): Promise<Journal> {
   const path = await journalPath(journal.places.dataDir);
+  if (signal.aborted) throw abortError(signal);
   let now = journal;
   for (const step of stepsLeft(journal)) {
     now = { ...journal, step };

@@ -1,13 +1,26 @@
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
+import { plainOrder } from '../../test/support/restore-order.ts';
 import { SnapshotError } from '../errors.ts';
+import type { DatabaseFacts } from './database.ts';
 import type { Step } from './journal.ts';
+import { oldPeersThatAnswer } from './old-peers.ts';
 
 const run = promisify(execFile);
+const emptyDatabase: DatabaseFacts = {
+  revision: 1,
+  records: 0,
+  members: [],
+  clusterVersion: undefined,
+  storageVersion: undefined,
+  clusterId: undefined,
+  alarms: [],
+  bootstrap: new Map(),
+};
 
 it('refuses while systemd starts the service again and again', async () => {
   await using n = await node();
@@ -56,6 +69,63 @@ it('asks before and after the question whether a rollback may begin', async () =
     message: `${n.dataDir} must not be touched now`,
   });
   expect(await n.names()).toEqual(['etcd-old-1700000000', 'manifests']);
+});
+
+it.each([['look'], ['question']] as const)(
+  'does not begin when it is interrupted in the %s',
+  async (when) => {
+    await using n = await node();
+    const interrupt = new AbortController();
+    const onPlan = () => when === 'look' && interrupt.abort();
+    const confirm = async () => {
+      interrupt.abort();
+      return true;
+    };
+    await expect(
+      n.run({ yes: when === 'look' }, { onPlan, confirm }, {}, interrupt.signal),
+    ).rejects.toMatchObject({
+      code: 'aborted',
+      message: 'Interrupted',
+    });
+    expect((await readdir(n.folder)).sort()).toEqual(['etcd', 'manifests']);
+  },
+);
+
+it('takes no member for one that is silent when it was interrupted while asking', async () => {
+  const interrupt = new AbortController();
+  const isMember = async () => {
+    interrupt.abort();
+    return false;
+  };
+  const members = ['m0', 'm1'].map((name, at) => ({
+    id: name,
+    name,
+    peerUrls: [`http://10.0.0.${at}:2380`],
+    isLearner: false,
+  }));
+  const database = { ...emptyDatabase, members };
+  const self = { member: 'm0', peerUrl: 'http://10.0.0.0:2380' };
+  await expect(
+    oldPeersThatAnswer(plainOrder, database, self, { isMember }, interrupt.signal),
+  ).rejects.toMatchObject({ code: 'aborted' });
+});
+
+it('comes to its end whatever lies beside the data with a name like its own', async () => {
+  await using n = await node();
+  await writeFile(join(n.folder, 'etcd-restore-1'), 'of somebody else');
+  await n.run();
+  expect(await n.names()).toEqual(['etcd-old-1700000000', 'etcd-restore-1', 'manifests']);
+});
+
+it('takes the folder of a server that is a link, without data of etcd, for what it is', async () => {
+  await using n = await node();
+  await mkdir(join(n.folder, 'disk/server'), { recursive: true });
+  await symlink(join(n.folder, 'disk'), join(n.folder, 'k3s'));
+  const serverDir = join(n.folder, 'k3s/server');
+  const order = { distribution: 'k3s', serverDir, serverUrl: 'https://first:6443' } as const;
+  await expect(n.run({ ...order, dataDir: join(serverDir, 'db/etcd') })).resolves.toContain(
+    'systemctl start k3s',
+  );
 });
 
 it('does not begin while another process restores the same data', async () => {

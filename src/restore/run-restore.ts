@@ -1,7 +1,7 @@
 import { access, constants, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
-import { asError, isSnapshotError, SnapshotError } from '../errors.ts';
+import { abortError, asError, isSnapshotError, SnapshotError } from '../errors.ts';
 import type { Snapshot } from '../snapshot/snapshot.ts';
 import type { Workshop } from './apply.ts';
 import { commandsText } from './commands.ts';
@@ -120,6 +120,7 @@ async function goOn(
     dialogue.onPlan(order.printCommands ? commented(plan) : plan);
     if (order.printCommands) return commandsText(order, found, journal);
     if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
+    if (signal.aborted) throw abortError(signal);
     begun = true;
     const onStep = watchful(journal, parts, dialogue.onStep, signal);
     const tools = toolsBeside(parts.tools, found.snapshot);

@@ -7,6 +7,14 @@ import { systemCode } from '../errors.ts';
 const CONNECT_MS = 2_000;
 /** What the kernel puts behind the name of a file that is open and has none any more. */
 const DELETED = ' (deleted)';
+/** TCP_LISTEN of the kernel. */
+const LISTENING = '0A';
+
+/** A program that listens on a port. */
+interface Listener {
+  readonly pid: number;
+  readonly program: string;
+}
 
 /** A program that has a file of a folder open. */
 export interface User {
@@ -14,6 +22,11 @@ export interface User {
   readonly program: string;
   /** By the name that the program opened it by, which in a container may be another than here. */
   readonly file: string;
+}
+
+interface Open {
+  readonly file: string;
+  readonly descriptor: string;
 }
 
 /** The files of a data folder of etcd. */
@@ -81,14 +94,43 @@ async function firstOpenFile(pid: number, known: Known): Promise<string | undefi
   return undefined;
 }
 
-/** Synchronous: thousands of files take 16 ms so, for the kernel answers from memory, and 300 ms by promises. */
-function openFiles(pid: number): { readonly file: string; readonly descriptor: string }[] {
+/**
+ * Programs that listen on a TCP port of this node, on whatever address, as far as this user can see: root sees all. What
+ * another network, or the kernel itself, answers there belongs to none.
+ */
+export async function listenersOn(port: number): Promise<Listener[]> {
+  const sockets = new Set<string>();
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  for (const table of ['tcp', 'tcp6']) {
+    for (const line of ((await readFile(`/proc/net/${table}`, 'utf8').catch(gone)) ?? '').split('\n')) {
+      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+      if (state === LISTENING && local?.endsWith(`:${hex}`) === true) sockets.add(`socket:[${inode}]`);
+    }
+  }
+  const found: Listener[] = [];
+  for (const name of sockets.size === 0 ? [] : await readdir('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || !targetsOf(pid).some(({ file }) => sockets.has(file))) continue;
+    found.push({ pid, program: await programOf(pid) });
+  }
+  return found;
+}
+
+function openFiles(pid: number): Open[] {
+  return targetsOf(pid).filter(({ file }) => file.startsWith('/'));
+}
+
+/**
+ * Files, pipes and sockets. Synchronous: thousands of files take 16 ms so, for the kernel answers from memory, and 300 ms by
+ * promises.
+ */
+function targetsOf(pid: number): Open[] {
   const folder = `/proc/${pid}/fd`;
-  const found: { readonly file: string; readonly descriptor: string }[] = [];
+  const found: Open[] = [];
   for (const name of unlessGone(() => readdirSync(folder)) ?? []) {
     const descriptor = join(folder, name);
     const file = unlessGone(() => readlinkSync(descriptor));
-    if (file?.startsWith('/') === true) found.push({ file, descriptor });
+    if (file !== undefined) found.push({ file, descriptor });
   }
   return found;
 }

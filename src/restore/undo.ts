@@ -1,5 +1,6 @@
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { SnapshotError } from '../errors.ts';
+import { exists } from './files.ts';
 import type { Journal } from './journal.ts';
 import { stopPods, withManifestOfBefore } from './manifests.ts';
 import { journalPath } from './places.ts';
@@ -25,13 +26,19 @@ export async function undo(
   const running = manifests === undefined ? await whatRuns(order, active) : [];
   if (running.length > 0) throw refusal(`The restore of ${order.dataDir} is not undone`, running);
   // Before manifests are moved away for nothing.
-  if (journal.rollback === undefined) await movesBack(journal);
+  const { rollback } = journal;
+  const left = rollback === undefined ? await movesBack(journal) : rollback.moves.slice(rollback.begun);
+  const untouched = left.length === 0 && (manifests === undefined || !(await exists(manifests.away)));
   dialogue.onPlan(
-    `Rollback: what is in ${order.dataDir} is put aside, and ${journal.hadData ? oldDir : 'nothing'} takes its place.\n`,
+    untouched
+      ? `Rollback: nothing is out of its place; what the restore of ${order.dataDir} prepared is removed.\n`
+      : `Rollback: what is in ${order.dataDir} is put aside, and ${journal.hadData ? oldDir : 'nothing'} takes its place.\n`,
   );
   if (order.dryRun || !(order.yes || (await dialogue.confirm()))) return undefined;
   if (manifests === undefined) await assertStopped(order, journal, active);
-  else await stopPods(journal, () => whatRuns(order, active), signal);
+  // A control plane that runs on data which stay where they are goes on.
+  else if (!untouched) await stopPods(journal, () => whatRuns(order, active), signal);
   const { moves } = await rollBack(await withManifestOfBefore(journal));
+  if (moves.length === 0) return 'Rolled back: nothing had to be moved\n';
   return `Rolled back:\n${moves.map((line) => `  ${line}\n`).join('')}`;
 }

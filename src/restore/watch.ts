@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { SnapshotError } from '../errors.ts';
+import { exists } from './files.ts';
 import type { Journal, Step } from './journal.ts';
 import { startsEtcd, stopPods } from './manifests.ts';
 import type { OnStep } from './restore.ts';
@@ -23,7 +24,9 @@ export function watchful(
     // Data that are to be kept are copied, which must not happen while they change.
     const copies = journal.purpose === 'reset' && step === 'extract';
     if (!copies && !TOUCHING.includes(step)) return;
-    if (manifests !== undefined && (step === 'stop' || (await startsEtcd(manifests.dir)))) {
+    // A reset that was cut off while it waited for the end of etcd waits again.
+    const waits = manifests !== undefined && copies && (await exists(manifests.away));
+    if (manifests !== undefined && (step === 'stop' || waits || (await startsEtcd(manifests.dir)))) {
       await stopPods(journal, () => whatRuns(order, active), signal);
       return;
     }

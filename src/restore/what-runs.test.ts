@@ -84,3 +84,17 @@ it('tells who listens where etcd would', async () => {
   ]);
   server.close();
 });
+
+it('waits for the API server of kubeadm on such a port', async () => {
+  const script = `process.title = 'kube-apiserver';
+    const server = require('net').createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [port] = await once(child.stdout, 'data');
+  const address = `127.0.0.1:${Number(port)}`;
+  const order = { ...plainOrder, distribution: 'kubeadm', dataDir: '/nonexistent' } as const;
+  const found = await whatRuns({ ...order, addresses: [address] }, rest);
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+  expect(found).toMatchObject([{ what: expect.stringContaining(`somebody listens on ${address}`) }]);
+});

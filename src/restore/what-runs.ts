@@ -1,7 +1,7 @@
 import type { RestoreOrder } from '../config/restore-settings.ts';
 import { SnapshotError } from '../errors.ts';
 import { type Obstacle, serviceOf } from './order.ts';
-import { hasDatabase, listens, usersOf } from './running.ts';
+import { hasDatabase, listenersOn, listens, usersOf } from './running.ts';
 
 /** A service that runs, comes up, goes down, or that is started again in a moment. */
 export interface ActiveService {
@@ -35,7 +35,7 @@ export async function whatRuns(order: Wanted, active: ActiveServices): Promise<O
   }
   if (services.length > 0) return services;
   const answers = await Promise.all(
-    order.addresses.map(async (address) => ((await listens(address)) ? address : '')),
+    order.addresses.map(async (address) => ((await isTaken(order, address)) ? address : '')),
   );
   return answers
     .filter((address) => address !== '')
@@ -43,6 +43,35 @@ export async function whatRuns(order: Wanted, active: ActiveServices): Promise<O
       what: `somebody listens on ${address}: ${serviceOf(order)}, its API server or its etcd is still running`,
       cure,
     }));
+}
+
+/** With kubeadm only the pods end with their manifests; for a load balancer on such a port nobody must wait. */
+async function isTaken({ distribution }: Wanted, address: string): Promise<boolean> {
+  if (!(await listens(address))) return false;
+  if (distribution !== 'kubeadm') return true;
+  return (await listenersOn(portOf(address))).some(isPod);
+}
+
+/** Programs that listen where the pods of kubeadm would and are none: nothing ends them, and a pod may not come up. */
+export async function strangersOn({ distribution, addresses }: Wanted): Promise<string[]> {
+  const notes: string[] = [];
+  for (const port of distribution === 'kubeadm' ? new Set(addresses.map(portOf)) : []) {
+    for (const one of await listenersOn(port)) {
+      if (isPod(one)) continue;
+      notes.push(
+        `${one.program} (pid ${one.pid}) listens on port ${port}, and is neither etcd nor the API server; it is left alone`,
+      );
+    }
+  }
+  return notes;
+}
+
+function isPod({ program }: { readonly program: string }): boolean {
+  return program === 'etcd' || program === 'kube-apiserver';
+}
+
+function portOf(address: string): number {
+  return Number(URL.parse(`tcp://${address}`)?.port);
 }
 
 /** Stops a restore in front of a step that moves what a running program may use. @throws SnapshotError `conflict` */

@@ -73,11 +73,12 @@ export async function offlineNode(kubeadm = false) {
       change: Partial<RestoreOrder> = {},
       dialogue: Partial<RestoreDialogue> = {},
       more: Partial<RestoreParts> = {},
+      signal = new AbortController().signal,
     ) =>
       runRestore(
         { ...parts, ...more, order: { ...order, ...change } },
         { onPlan: () => undefined, confirm: async () => true, onStep: () => undefined, ...dialogue },
-        new AbortController().signal,
+        signal,
       ),
     names: async () => (await readdir(scratch.path)).filter((name) => !name.startsWith('.')).sort(),
     [Symbol.asyncDispose]: () => scratch[Symbol.asyncDispose](),
