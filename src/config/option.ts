@@ -84,6 +84,7 @@ export type OptionKey =
   | 'token'
   | 'serverUrl'
   | 'allowOtherCluster'
+  | 'allowRunningPeers'
   | 'clusterReset'
   | 'clusterResetRestorePath'
   | 'clusterInit'

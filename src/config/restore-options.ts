@@ -103,6 +103,14 @@ export const restoreOptions: readonly Option[] = [
     commands: ['restore'],
   },
   {
+    key: 'allowRunningPeers',
+    flag: 'allow-running-peers',
+    type: 'boolean',
+    help: 'Restore although something answers at the address of an old member of the cluster, and is none; not for a reset',
+    section: 'Restore',
+    commands: ['restore'],
+  },
+  {
     key: 'clusterReset',
     flag: 'cluster-reset',
     env: ['K3S_CLUSTER_RESET', 'RKE2_CLUSTER_RESET'],

@@ -19,6 +19,7 @@ it.each([
     ['--rejoin', '--distribution=custom', '--data-dir=/d', '--initial-cluster=a=https://1:2380'],
     /kubeadm only/,
   ],
+  [['--cluster-reset', '--allow-running-peers'], /--allow-running-peers has a meaning with a snapshot only/],
   [['--rollback', '--print-commands'], /--print-commands has no meaning with --rollback/],
 ])('refuses %j', (argv, message) => {
   expect(() => kubeadm(...argv)).toThrow(message);

@@ -32,6 +32,8 @@ export interface RestoreOrder {
   /** Of a server that this one joins; restoring and joining exclude each other. */
   readonly serverUrl: string | undefined;
   readonly allowOtherCluster: boolean;
+  /** What answers where an old member was is none: only for a restore of a snapshot. */
+  readonly allowRunningPeers: boolean;
   /** Of kubelet's static pods, with kubeadm. */
   readonly manifestDir: string | undefined;
   readonly manifestsGiven: boolean;
@@ -112,6 +114,7 @@ export function restoreOrder(
     manifestsGiven: given.manifests !== undefined,
     initialCluster: given.initialCluster,
     allowOtherCluster: isTrue(given.allowOtherCluster),
+    allowRunningPeers: isTrue(given.allowRunningPeers),
     addresses: addressesOf(distribution, given),
     dryRun: isTrue(given.dryRun),
     printCommands: isTrue(given.printCommands),
@@ -169,6 +172,12 @@ function checkPurpose(
     problems.push({
       what: '--print-commands has no meaning with --rollback',
       cure: 'leave one of them out; --rollback --dry-run shows what would be moved',
+    });
+  }
+  if (purpose !== 'restore' && isTrue(given.allowRunningPeers)) {
+    problems.push({
+      what: '--allow-running-peers has a meaning with a snapshot only',
+      cure: `leave it out${purpose === 'reset' ? '; a reset keeps the ids of the cluster, so old members have to be stopped' : ''}`,
     });
   }
   if (isTrue(given.rollback) && isTrue(given.rejoin)) {

@@ -48,6 +48,34 @@ it.each(['TLSv1.2', 'TLSv1.3'] as const)(
   },
 );
 
+it.each([
+  ['a greeting of SSH', 'SSH-2.0-OpenSSH_9.6\r\n'],
+  ['an error of plain http', 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'],
+  // As a proxy that knows no such name: unrecognized_name.
+  ['an alert about something else than certificates', Buffer.from([21, 3, 3, 0, 2, 2, 112])],
+])('over https who answers with %s is no member', async (_what, answer) => {
+  await using server = await listening(
+    createTcp((socket) => {
+      socket.on('error', () => socket.destroy());
+      socket.once('data', () => socket.end(answer));
+    }),
+  );
+  expect(await answersAsMember(`https://127.0.0.1:${server.port}`, never)).toBe(false);
+});
+
+it.each([40, 42, 116])(
+  "over https the alert %i, which is about certificates, is a member's",
+  async (alert) => {
+    await using server = await listening(
+      createTcp((socket) => {
+        socket.on('error', () => socket.destroy());
+        socket.once('data', () => socket.end(Buffer.from([21, 3, 3, 0, 2, 2, alert])));
+      }),
+    );
+    expect(await answersAsMember(`https://127.0.0.1:${server.port}`, never)).toBe(true);
+  },
+);
+
 it('nobody, somebody who is silent, and somebody without TLS are no members', async () => {
   const closed = await listening(createTcp());
   await closed[Symbol.asyncDispose]();

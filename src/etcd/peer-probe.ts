@@ -1,9 +1,13 @@
 import { request } from 'node:http';
 import { connect } from 'node:tls';
-import { systemCode } from '../errors.ts';
 
 /** A member in the same network answers within milliseconds; a machine that is switched off never does. */
 const ANSWER_MS = 2_000;
+/**
+ * Alerts of who wants another certificate than none (RFC 8446, section 6): handshake_failure, bad_certificate to
+ * certificate_unknown, unknown_ca, access_denied, certificate_required. What does not speak TLS sends none.
+ */
+const ABOUT_CERTIFICATES: readonly number[] = [40, 42, 43, 44, 45, 46, 48, 49, 116];
 
 /**
  * Whether a member of an etcd answers at the address that it has for other members. Over http it says so itself (`/members`, with
@@ -40,7 +44,9 @@ async function shakesHands({ hostname, port }: URL, signal: AbortSignal): Promis
   signal.addEventListener('abort', stop, { once: true });
   socket.once('secureConnect', () => resolve(true));
   // Before TLS 1.3 it is an alert in the middle of the handshake that asks for a certificate.
-  socket.once('error', (error) => resolve(/^(?:EPROTO|ERR_SSL_)/.test(systemCode(error) ?? '')));
+  socket.once('error', ({ message }) => {
+    resolve(ABOUT_CERTIFICATES.includes(Number(/SSL alert number (\d+)/.exec(message)?.[1])));
+  });
   try {
     return await promise;
   } finally {

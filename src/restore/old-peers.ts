@@ -22,9 +22,10 @@ export async function oldPeersThatAnswer(
   self: { readonly member: string; readonly peerUrl: string } | undefined,
   tools: Pick<EtcdTools, 'isMember'>,
   signal: AbortSignal,
+  here: readonly string[] = addressesHere(),
 ): Promise<OldPeers> {
   const { members } = database;
-  const own = (member: DatabaseMember) => isOwn(member, order, self?.peerUrl);
+  const own = (member: DatabaseMember) => isOwn(member, order) || isAt(member, self?.peerUrl, here);
   const others = members.filter((member) => !own(member));
   const answers = await Promise.all(
     others.flatMap(({ name, peerUrls }) =>
@@ -36,30 +37,36 @@ export async function oldPeersThatAnswer(
   const running = answers.filter(({ answers: yes }) => yes).map(({ name, url }) => `${name} (${url})`);
   if (running.length === 0) return { obstacles: [], notes: [] };
   const still = `${running.join(', ')} of the cluster that the data are of still ${running.length === 1 ? 'answers' : 'answer'}`;
-  if (order.purpose !== 'reset' && !members.some(own)) {
-    return {
-      obstacles: [],
-      notes: [`${still}; this node takes no address of that cluster, and comes to be a cluster of its own`],
-    };
+  if (order.purpose !== 'reset') {
+    const noted = (why: string) => ({ obstacles: [], notes: [`${still}; ${why}`] });
+    // A name alone is not taken: no old member looks for this node where it never was.
+    if (!members.some((member) => isAt(member, self?.peerUrl, here)))
+      return noted('this node takes no address of that cluster, and comes to be a cluster of its own');
+    if (order.allowRunningPeers) return noted('you allow that with --allow-running-peers');
   }
   const service = serviceOf(order);
   const cure =
     order.distribution === 'kubeadm'
       ? 'move etcd.yaml out of /etc/kubernetes/manifests on all other control planes'
       : `stop it there, and keep it stopped: systemctl disable --now ${service}`;
-  return { obstacles: [{ what: still, cure }], notes: [] };
+  const otherwise =
+    order.purpose === 'reset'
+      ? ''
+      : '; or, if something else answers there, restore with --allow-running-peers';
+  return { obstacles: [{ what: still, cure: `${cure}${otherwise}` }], notes: [] };
 }
 
-function isOwn(
-  { name, peerUrls }: DatabaseMember,
-  { member, nodeName, serverDir }: RestoreOrder,
-  peerUrl: string | undefined,
-): boolean {
-  if (peerUrls.some((url) => url === peerUrl)) return true;
+/** What this node was, as names tell: it need not be asked. */
+function isOwn({ name }: DatabaseMember, { member, nodeName, serverDir }: RestoreOrder): boolean {
   const named = serverDir === undefined ? name : name.replace(/-[0-9a-f]{8}$/, '');
-  if (name === member || named === nodeName) return true;
+  return name === member || named === nodeName;
+}
+
+/** Whether this node will be, or is, where that member was. */
+function isAt({ peerUrls }: DatabaseMember, peerUrl: string | undefined, here: readonly string[]): boolean {
+  if (peerUrls.some((url) => url === peerUrl)) return true;
   const hosts = peerUrls.map((url) => URL.parse(url)?.hostname.replaceAll(/^\[|\]$/g, ''));
-  return addressesHere().some((address) => hosts.includes(address));
+  return here.some((address) => hosts.includes(address));
 }
 
 /** Of this node, without loopback, where several members of a test may be. */

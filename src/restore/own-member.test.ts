@@ -1,26 +1,11 @@
 import { expect, it } from 'vitest';
+import { databaseOf as database, memberAt as one } from '../../test/support/members.ts';
 import { plainOrder } from '../../test/support/restore-order.ts';
 import type { RestoreOrder } from '../config/restore-settings.ts';
-import type { DatabaseFacts, DatabaseMember } from './database.ts';
+import type { DatabaseMember } from './database.ts';
 import type { Obstacle } from './order.ts';
 import { memberOf, otherMembers } from './own-member.ts';
 
-const one = (name: string, address: string): DatabaseMember => ({
-  id: name,
-  name,
-  peerUrls: [`https://${address}:2380`],
-  isLearner: false,
-});
-const database = (...members: DatabaseMember[]): DatabaseFacts => ({
-  revision: 1,
-  records: 1,
-  members,
-  clusterVersion: '3.6.0',
-  storageVersion: undefined,
-  clusterId: undefined,
-  bootstrap: new Map(),
-  alarms: [],
-});
 const custom: RestoreOrder = { ...plainOrder, nodeName: 'cp1' };
 const k3s: RestoreOrder = { ...custom, distribution: 'k3s', serverDir: '/var/lib/rancher/k3s/server' };
 

@@ -15,6 +15,7 @@ export const plainOrder: RestoreOrder = {
   token: undefined,
   serverUrl: undefined,
   allowOtherCluster: false,
+  allowRunningPeers: false,
   manifestDir: undefined,
   manifestsGiven: false,
   initialCluster: undefined,
