@@ -85,6 +85,11 @@ export interface Journal {
   readonly rollback?: { readonly moves: readonly Move[]; readonly begun: number };
 }
 
+/** Whether a step is over. */
+export function isBehind({ step }: Pick<Journal, 'step'>, past: Step): boolean {
+  return step === undefined || steps.indexOf(step) > steps.indexOf(past);
+}
+
 export interface Move {
   readonly from: string;
   readonly to: string;

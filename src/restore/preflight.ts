@@ -10,6 +10,7 @@ import { type DatabaseFacts, readDatabase } from './database.ts';
 import { versionObstacles } from './etcdutl-check.ts';
 import { existingFolder, exists, realFolder } from './files.ts';
 import { type Journal, type Places, type Purpose, steps } from './journal.ts';
+import { canDoWithout, readMadeData } from './made-data.ts';
 import { assertJoins, startsEtcd } from './manifests.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
 import type { Obstacle } from './order.ts';
@@ -130,7 +131,13 @@ async function lookAround(
   const resetting = wanted.purpose === 'reset';
   const snapshot = await collect<SnapshotFacts | undefined>(async () => {
     if (resetting) return readOwnData(order, signal);
-    return wanted.snapshot === undefined ? undefined : readSnapshot(wanted.snapshot, places.workDir, signal);
+    if (wanted.snapshot === undefined) return undefined;
+    if (resuming === undefined || !(await canDoWithout(resuming, wanted.snapshot)))
+      return readSnapshot(wanted.snapshot, places.workDir, signal);
+    notes.push(`${wanted.snapshot} is gone; what was made of it was proven before, and is put in place`);
+    const { oldDir, dataDir } = places;
+    const was = (await oldDatabase(oldDir, [], signal)) ?? (await oldDatabase(dataDir, [], signal));
+    return readMadeData(resuming, was, signal);
   });
   await collect(async () => {
     if (resetting) obstacles.push(...resetObstacles(snapshot, await parts.tools.etcdVersion(signal)));

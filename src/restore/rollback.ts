@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SnapshotError } from '../errors.ts';
 import { certificateCopies, namesOfData, resetFlag } from './apply.ts';
 import { exists, moveTo, removeUnfinished } from './files.ts';
-import { type Journal, type Move, removeJournal, type Step, steps, writeJournal } from './journal.ts';
+import { isBehind, type Journal, type Move, removeJournal, writeJournal } from './journal.ts';
 import { startPods } from './manifests.ts';
 import { journalPath } from './places.ts';
 
@@ -74,7 +74,7 @@ export async function movesBack(journal: Journal): Promise<Move[]> {
   if (hadData && isBehind(journal, 'set-aside') && !oldIsAside) {
     throw new SnapshotError('not-found', `The old data of ${places.dataDir} are gone`, {
       why: `${places.oldDir} does not exist any more; nothing was touched`,
-      hint: 'Bring them back to that place, or restore another snapshot.',
+      hint: `Bring them back to that place; or, to keep what is in ${places.dataDir} now and have no way back, remove ${await journalPath(places.dataDir)}, and restore another snapshot if you like.`,
     });
   }
   const data = places.mounted ? await movesInside(journal) : await movesOfFolder(journal, oldIsAside);
@@ -107,11 +107,6 @@ async function movesInside(journal: Journal): Promise<Move[]> {
     ...made.map((name) => ({ from: join(dataDir, name), to: join(undoneDir(places), name) })),
     ...old.map((name) => ({ from: join(oldDir, name), to: join(dataDir, name) })),
   ];
-}
-
-/** Whether a step is over. */
-function isBehind({ step }: Journal, past: Step): boolean {
-  return step === undefined || steps.indexOf(step) > steps.indexOf(past);
 }
 
 function undoneDir({ oldDir }: Journal['places']): string {

@@ -1,26 +1,18 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { databaseOf } from '../../test/support/members.ts';
 import { cutOffAt, etcd, offlineNode as node } from '../../test/support/offline-node.ts';
 import { plainOrder } from '../../test/support/restore-order.ts';
 import { SnapshotError } from '../errors.ts';
-import type { DatabaseFacts } from './database.ts';
 import type { Step } from './journal.ts';
 import { oldPeersThatAnswer } from './old-peers.ts';
+import type { RestoreParts } from './run-restore.ts';
 
 const run = promisify(execFile);
-const emptyDatabase: DatabaseFacts = {
-  revision: 1,
-  records: 0,
-  members: [],
-  clusterVersion: undefined,
-  storageVersion: undefined,
-  clusterId: undefined,
-  alarms: [],
-  bootstrap: new Map(),
-};
+const emptyDatabase = databaseOf();
 
 it('refuses while systemd starts the service again and again', async () => {
   await using n = await node();
@@ -180,4 +172,59 @@ it('does not let a server of K3s rejoin that is set to join no other one', async
   });
   expect(await n.names()).toEqual(['etcd', 'manifests']);
   expect(await n.run({ ...k3s, serverUrl: 'https://first:6443' })).toContain('systemctl start k3s');
+});
+
+/** A restore of a snapshot that does not exist: it is refused, and for nothing else. */
+const another = {
+  order: { purpose: 'restore', peerUrl: 'http://10.0.0.2:2380' },
+  snapshot: '/nowhere/x',
+} as const;
+function toolsThatAnswer({ tools }: Pick<RestoreParts, 'tools'>): Pick<RestoreParts, 'tools'> {
+  return { tools: { ...tools, version: async () => '3.6.1', canBump: async () => true } };
+}
+
+describe('a restore of which only the end is left', () => {
+  it.each([[false], [true]])(
+    'is ended when another one is wanted, its old data gone (kubeadm: %s)',
+    async (kubeadm) => {
+      await using n = await node(kubeadm);
+      await expect(n.run({}, { onStep: cutOffAt(kubeadm ? 'start' : 'finish') })).rejects.toThrow('cut off');
+      await rm(join(n.folder, 'etcd-old-1700000000'), { recursive: true });
+      const told: string[] = [];
+      const onPlan = (text: string) => void told.push(text);
+      const other = { ...toolsThatAnswer(n), snapshot: another.snapshot };
+      await expect(n.run({ ...another.order, dryRun: true }, { onPlan }, other)).rejects.toThrow(
+        /not touched/,
+      );
+      expect(await n.journal()).toMatchObject({ step: kubeadm ? 'start' : 'finish' });
+      await expect(n.run(another.order, { onPlan }, other)).rejects.toMatchObject({
+        message: `${n.dataDir} is not touched`,
+        why: expect.stringContaining('/nowhere/x'),
+      });
+      expect(told.at(-1)).toMatch(/that stopped in the step (?:start|finish) is brought to its end first/);
+      expect(await n.journal()).not.toHaveProperty('step');
+      if (kubeadm)
+        expect(await readFile(join(n.manifests, 'etcd.yaml'), 'utf8')).toContain('--initial-cluster=');
+    },
+  );
+
+  it('goes on although etcd runs again already', async () => {
+    await using n = await node();
+    await expect(n.run({}, { onStep: cutOffAt('finish') })).rejects.toThrow('cut off');
+    n.services.push(etcd);
+    const told: string[] = [];
+    await n.run({}, { onPlan: (text) => void told.push(text) });
+    expect(told.join()).toContain('note: the service etcd is activating');
+    expect(await n.journal()).not.toHaveProperty('step');
+  });
+
+  it('is not undone without its old data, and the journal to remove is named', async () => {
+    await using n = await node();
+    await expect(n.run({}, { onStep: cutOffAt('finish') })).rejects.toThrow('cut off');
+    await rm(join(n.folder, 'etcd-old-1700000000'), { recursive: true });
+    await expect(n.run({ purpose: 'rollback' })).rejects.toMatchObject({
+      message: `The old data of ${n.dataDir} are gone`,
+      hint: expect.stringContaining(`remove ${join(n.folder, '.etcd-restore.json')}`),
+    });
+  });
 });

@@ -8,8 +8,9 @@ import { commandsText } from './commands.ts';
 import { type DatabaseMember, readDatabase } from './database.ts';
 import { etcdctlOf, withManifest } from './etcd-manifest.ts';
 import { exists, realFolder } from './files.ts';
-import type { Journal } from './journal.ts';
+import { isBehind, type Journal } from './journal.ts';
 import { readJournal } from './journal-check.ts';
+import { canDoWithout, isOf } from './made-data.ts';
 import { journalPath, sweepLooks } from './places.ts';
 import type { EtcdTools } from './ports.ts';
 import { obstacleOf, type Preflight, preflight, stopsByItself, type Wanted } from './preflight.ts';
@@ -68,9 +69,13 @@ export async function runRestore(
   const { purpose } = order;
   if (purpose === 'rollback') return undo({ ...parts, order }, before, dialogue, signal);
   assertNotGoingBack(before);
-  const resuming = before?.step === undefined ? undefined : before;
-  if (resuming === undefined)
-    return goOn({ ...parts, order }, { purpose, resuming, before }, dialogue, signal);
+  const unfinished = before?.step === undefined ? undefined : before;
+  if (unfinished === undefined || (await isOther(unfinished, parts))) {
+    const all = { ...parts, order };
+    const done = unfinished === undefined ? before : await endIt(unfinished, all, dialogue, signal);
+    return goOn(all, { purpose, resuming: undefined, before: done }, dialogue, signal);
+  }
+  const resuming = unfinished;
   assertNothingElseSaid(parts.order, resuming);
   const bumpRevision = order.bumpGiven ? order.bumpRevision : resuming.bumpWanted;
   return goOn(
@@ -79,6 +84,30 @@ export async function runRestore(
     dialogue,
     signal,
   );
+}
+
+/** Whether something else is wanted than a restore of which only the end is left, where nothing can be lost any more. */
+async function isOther(unfinished: Journal, { order, snapshot }: RestoreParts): Promise<boolean> {
+  if (!isBehind(unfinished, 'certificates')) return false;
+  if (unfinished.purpose !== order.purpose) return true;
+  return order.purpose === 'restore' && !(await isOf(unfinished, snapshot));
+}
+
+/** Whatever has become of its snapshot and its old data. A mere look changes nothing. */
+async function endIt(
+  unfinished: Journal,
+  parts: RestoreParts,
+  dialogue: RestoreDialogue,
+  signal: AbortSignal,
+): Promise<Journal> {
+  const { order } = parts;
+  const { places, step } = unfinished;
+  const line = `The restore of ${places.dataDir} that stopped in the step ${step} is brought to its end first.\n`;
+  dialogue.onPlan(order.printCommands ? commented(line) : line);
+  if (order.dryRun || order.printCommands) return unfinished;
+  return carryOut(unfinished, workshopOf(parts), dialogue.onStep, signal).catch((error: unknown) => {
+    throw stopped(order, asError(error));
+  });
 }
 
 async function goOn(
@@ -94,10 +123,14 @@ async function goOn(
   const { order } = parts;
   const began = parts.now().getTime();
   const isHere = resuming !== undefined && (await hasSnapshot(resuming, parts.snapshot));
-  if (parts.fetch !== undefined && !isHere && !(await fetched(parts, parts.fetch, dialogue, signal))) {
+  if (
+    parts.fetch !== undefined &&
+    !isHere &&
+    !(await fetched(parts, parts.fetch, resuming, dialogue, signal))
+  ) {
     return undefined;
   }
-  const found =
+  const looked =
     resuming?.purpose === 'reset' && purpose === 'reset'
       ? await goingOn(parts, resuming, signal)
       : await preflight(
@@ -106,7 +139,8 @@ async function goOn(
           { ...parts, now: new Date(began) },
           signal,
         );
-  const fresh = found.journal;
+  const found = resuming !== undefined && isBehind(resuming, 'certificates') ? hurtingNobody(looked) : looked;
+  const fresh = found.journal ?? (found === looked ? undefined : resuming);
   let begun = false;
   try {
     if (found.obstacles.length > 0 || fresh === undefined) {
@@ -189,6 +223,7 @@ function commented(text: string): string {
 async function fetched(
   parts: RestoreParts,
   fetch: SnapshotFetch,
+  resuming: Journal | undefined,
   dialogue: RestoreDialogue,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -197,12 +232,12 @@ async function fetched(
   const looked = { ...parts, now: parts.now() };
   const { obstacles } = await preflight(
     order,
-    { purpose: 'restore', snapshot: undefined, resuming: undefined },
+    { purpose: 'restore', snapshot: undefined, resuming },
     looked,
     signal,
   );
   const all = [...obstacles, ...(await metadataObstacle(order, found.tokenHash))];
-  if (all.length > 0) throw refusal(untouched(order, undefined), all);
+  if (all.length > 0) throw refusal(untouched(order, resuming), all);
   if (!order.dryRun) {
     await fetch.download(signal);
     return true;
@@ -213,9 +248,19 @@ async function fetched(
   return false;
 }
 
-/** Whether what a restore began with is still where it was downloaded to. It is proven again in any case. */
-async function hasSnapshot({ snapshot }: Journal, path: string | undefined): Promise<boolean> {
-  return snapshot !== undefined && snapshot.path === path && (await exists(snapshot.path));
+/** When only the end is left, nothing stands in its way: all data are in place, and etcd may run already. */
+function hurtingNobody(found: Preflight): Preflight {
+  const notes = [...found.notes, ...found.obstacles.map(({ what }) => what)];
+  return { ...found, obstacles: [], notes };
+}
+
+/**
+ * Whether what a restore began with is still where it was downloaded to, where it is proven again in any case; or is needed no
+ * more.
+ */
+async function hasSnapshot(journal: Journal, path: string | undefined): Promise<boolean> {
+  if (path === undefined || !(await isOf(journal, path))) return false;
+  return (await exists(path)) || canDoWithout(journal, path);
 }
 
 /** The one member that there is now. */

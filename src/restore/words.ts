@@ -26,7 +26,9 @@ ${found.notes.map((note) => `note: ${note}\n`).join('')}`;
 function headText(order: RestoreOrder, found: Preflight, journal: Journal): string {
   const { snapshot, space } = found;
   if (journal.purpose === 'reset') return resetText(order, snapshot?.database);
-  if (snapshot === undefined) return `Rejoin: ${order.dataDir} is put aside.\n`;
+  if (journal.purpose === 'rejoin') return `Rejoin: ${order.dataDir} is put aside.\n`;
+  if (snapshot === undefined)
+    return `Into: ${order.dataDir}, as member ${journal.member} at ${journal.peerUrl}\n`;
   const { file, database } = snapshot;
   const zip = file.compressed ? `, unpacked ${file.plainSize}` : '';
   const members = database.members.map(({ name, peerUrls }) => `${name} (${peerUrls.join(',')})`).join(', ');
@@ -201,7 +203,7 @@ export function checkList(order: RestoreOrder, journal: Journal, found: Prefligh
     return `Done in ${seconds.toFixed(1)} s: ${journal.hadData ? `the old data are in ${places.oldDir}` : 'there were no data'}\n`;
   }
   const certificates =
-    order.serverDir === undefined
+    order.serverDir === undefined || found.files.length === 0
       ? ''
       : `  [x] certificates  ${found.files.length} files, from the database\n`;
   if (journal.purpose === 'reset') {

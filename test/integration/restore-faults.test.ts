@@ -1,11 +1,12 @@
-import { chmod, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isSnapshotError } from '../../src/errors.ts';
-import { steps } from '../../src/restore/journal.ts';
+import { type Step, steps } from '../../src/restore/journal.ts';
 import { lockFolder } from '../../src/stores/folder-lock.ts';
 import { runCommand } from '../support/command.ts';
 import { type EtcdCluster, startEtcd } from '../support/etcd-server.ts';
+import { cutOffAt } from '../support/offline-node.ts';
 import { restoreHere } from '../support/restore-here.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { fillUp, smallDisk } from '../support/small-disk.ts';
@@ -139,6 +140,48 @@ describe('a restore', () => {
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/the snapshot is of etcd 3\.6\.0, and etcdutl is 3\.4\.27\n.*--etcd-tools/);
     expect(await readdir(scratch.path)).toEqual(['etcdutl']);
+  });
+});
+
+describe('a restore that was cut off', () => {
+  const cutOff = (dataDir: string, step: Step, snapshot: string) =>
+    expect(
+      restoreHere(['--distribution=custom', `--data-dir=${dataDir}`, tools, snapshot], {
+        onStep: async (one) => cutOffAt(step)(one),
+      }),
+    ).rejects.toThrow('cut off');
+
+  it.each(['stop', 'put-in-place', 'finish'] as const)(
+    'before the step %s goes on although its snapshot has gone',
+    async (step) => {
+      await using scratch = await scratchDir();
+      const [dataDir, pruned] = [join(scratch.path, 'etcd'), join(scratch.path, 'pruned.zip')];
+      await copyFile(zip, pruned);
+      await cutOff(dataDir, step, pruned);
+      await rm(pruned);
+      let plan = '';
+      const done = await restoreHere(['--distribution=custom', `--data-dir=${dataDir}`, tools, pruned], {
+        onPlan: (text) => {
+          plan += text;
+        },
+      });
+      expect(plan).toContain(`note: ${pruned} is gone; what was made of it was proven before`);
+      expect(done).toContain('[x] records');
+      expect(await early(dataDir)).toBe('here');
+    },
+  );
+
+  it('with nothing but its end left makes way for another restore', async () => {
+    await using scratch = await scratchDir();
+    const [dataDir, first] = [join(scratch.path, 'etcd'), join(scratch.path, 'first.zip')];
+    await copyFile(zip, first);
+    await restore(dataDir);
+    await cutOff(dataDir, 'finish', first);
+    await restore(dataDir, { now: new Date(Date.now() + 60_000) });
+    const names = await readdir(scratch.path);
+    expect(names.filter((name) => name.includes('etcd-old-'))).toHaveLength(2);
+    expect(names.filter((name) => name.includes('etcd-restore-'))).toEqual([]);
+    expect(await early(dataDir)).toBe('here');
   });
 });
 

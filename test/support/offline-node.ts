@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { RestoreOrder } from '../../src/config/restore-settings.ts';
@@ -69,6 +69,10 @@ export async function offlineNode(kubeadm = false) {
     away: `${manifests}-restore-1700000000`,
     pod: `# by hand\n${pod}`,
     services,
+    tools,
+    /** As it is read by who comes later. */
+    journal: async (): Promise<unknown> =>
+      JSON.parse(await readFile(join(scratch.path, '.etcd-restore.json'), 'utf8')),
     run: (
       change: Partial<RestoreOrder> = {},
       dialogue: Partial<RestoreDialogue> = {},

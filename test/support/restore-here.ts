@@ -10,6 +10,7 @@ import { diskCalls } from '../../src/stores/atomic-write.ts';
 import { lockFolder } from '../../src/stores/folder-lock.ts';
 
 interface Around {
+  readonly onPlan?: (text: string) => void;
   readonly onStep?: (step: Step) => Promise<void>;
   readonly now?: Date;
   readonly tools?: Partial<EtcdTools>;
@@ -33,7 +34,7 @@ export async function restoreHere(argv: readonly string[], around: Around = {}):
     now: () => around.now ?? new Date(),
   };
   const dialogue = {
-    onPlan: () => undefined,
+    onPlan: around.onPlan ?? (() => undefined),
     confirm: async () => true,
     onStep: around.onStep ?? (async () => undefined),
   };
