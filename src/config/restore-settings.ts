@@ -39,7 +39,7 @@ export interface RestoreOrder {
   readonly manifestsGiven: boolean;
   /** `name=url,name=url`: all members of the cluster that a kubeadm node rejoins, itself included. */
   readonly initialCluster: string | undefined;
-  /** `host:port` where nobody may listen while the data are changed. */
+  /** `host:port` where nobody may listen while the data are changed; those of other nodes do not matter. */
   readonly addresses: readonly string[];
   readonly dryRun: boolean;
   /** Write commands that do the same, and do nothing. */

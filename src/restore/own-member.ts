@@ -6,7 +6,7 @@ import type { DatabaseFacts, DatabaseMember } from './database.ts';
 import type { Obstacle } from './order.ts';
 
 /** Addresses of this node. */
-function addressesHere(): string[] {
+export function addressesHere(): string[] {
   return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
 }
 

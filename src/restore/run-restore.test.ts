@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -182,6 +184,22 @@ const another = {
 function toolsThatAnswer({ tools }: Pick<RestoreParts, 'tools'>): Pick<RestoreParts, 'tools'> {
   return { tools: { ...tools, version: async () => '3.6.1', canBump: async () => true } };
 }
+
+it.each(['127.0.0.1', 'localhost'])(
+  'is refused while somebody listens on %s of --etcd-servers',
+  async (host) => {
+    await using n = await node();
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const addresses = [`203.0.113.9:${port}`, `${host}:${port}`];
+    await expect(n.run({ addresses })).rejects.toMatchObject({
+      why: expect.stringContaining(`somebody listens on ${host}:${port}`),
+    });
+    server.close();
+    await n.run({ addresses });
+  },
+);
 
 describe('a restore of which only the end is left', () => {
   it.each([[false], [true]])(

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { scratchDir } from '../../test/support/scratch.ts';
-import { usersOf } from './running.ts';
+import { isOfThisNode, usersOf } from './running.ts';
 
 const started: ChildProcess[] = [];
 afterEach(async () => {
@@ -74,4 +74,10 @@ it('finds a program whose data were removed while it runs', async () => {
     `exec sh -ec 'exec 3<${data}/member/snap/db; rm -r ${data}; echo open; read line'`,
   );
   expect(await usersOf(data)).toMatchObject([{ pid, file: `${data}/member/snap/db (deleted)` }]);
+});
+
+it('tells addresses of this node from those of others', () => {
+  const here = ['10.0.0.1', 'fd00::1'];
+  const own = ['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1', ...here];
+  expect([...own, '10.0.0.2', 'fd00::2'].filter((one) => isOfThisNode(one, here))).toEqual(own);
 });

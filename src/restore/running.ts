@@ -1,8 +1,9 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { BlockList, connect, isIPv6 } from 'node:net';
 import { basename, join, sep } from 'node:path';
 import { systemCode } from '../errors.ts';
+import { addressesHere } from './own-member.ts';
 
 const CONNECT_MS = 2_000;
 /** What the kernel puts behind the name of a file that is open and has none any more. */
@@ -163,13 +164,29 @@ function gone(error: unknown): undefined {
   if (!['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
 }
 
-/** Whether somebody listens there. @param address `host:port` */
+/** What every node calls itself. */
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8);
+LOOPBACK.addAddress('::1', 'ipv6');
+
+/** Whether an address, without a port, is one of this node. */
+export function isOfThisNode(address: string, here: readonly string[] = addressesHere()): boolean {
+  return LOOPBACK.check(address, isIPv6(address) ? 'ipv6' : 'ipv4') || here.includes(address);
+}
+
+/**
+ * Whether somebody listens there on this node. A list of endpoints names those of other nodes too, and they may well run: a name
+ * counts for the address that it leads to. @param address `host:port`
+ */
 export async function listens(address: string): Promise<boolean> {
   const url = new URL(`tcp://${address}`);
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = connect({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) });
   socket.setTimeout(CONNECT_MS);
-  socket.once('connect', () => resolve(true));
+  socket.once('connect', () => {
+    const { remoteAddress: at } = socket;
+    resolve(at === undefined || isOfThisNode(at));
+  });
   socket.once('timeout', () => resolve(false));
   socket.once('error', () => resolve(false));
   try {
