@@ -87,6 +87,7 @@ describe('a journal that is read back', () => {
     ['places.oldDir', '/var/lib/etcd'],
     ['places.mounted', 'no'],
     ['places.manifests.away', 7],
+    ['places.manifests.initialCluster', 7],
     ['snapshot', undefined],
     ['snapshot.sha256', 'x'],
     ['snapshot.revision', -1],
@@ -105,6 +106,18 @@ describe('a journal that is read back', () => {
       message: expect.stringContaining('.etcd-restore.json'),
       why: expect.stringMatching(new RegExp(`^${field}\\b.*(?:must be|is missing)`)),
       hint: expect.stringMatching(/remove the journal/),
+    });
+  });
+
+  it('of an earlier version is taken when it is done, and refused in a step', async () => {
+    const { clusterToken: _token, bumpWanted: _wanted, ...earlier } = journal;
+    const done = { ...earlier, step: undefined };
+    expect(await read(done)).toMatchObject(JSON.parse(JSON.stringify(done)));
+    await expect(read(earlier)).rejects.toMatchObject({
+      why: expect.stringContaining('clusterToken is missing'),
+    });
+    await expect(read({ ...done, hadData: 1 })).rejects.toMatchObject({
+      why: expect.stringContaining('hadData'),
     });
   });
 

@@ -34,6 +34,7 @@ const always: readonly Wanted[] = [
   ['places.mounted', 'true or false', isFlag],
   ['places.manifests.dir', 'an absolute path', orNothing(isPath)],
   ['places.manifests.away', 'an absolute path', orNothing(isPath)],
+  ['places.manifests.initialCluster', 'name=url of all members', orNothing(isName)],
   ['member', 'a name', isName],
   ['peerUrl', 'a URL', (value) => isText(value) && URL.canParse(value)],
   ['clusterToken', 'a name', isName],
@@ -73,8 +74,9 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw notReadable(path, asError(error).message, error);
   }
-  if (isJournal(journal)) return journal;
-  const problem = journalProblem(journal) ?? '';
+  const completed = completedOfBefore(journal);
+  if (isJournal(completed)) return completed;
+  const problem = journalProblem(completed) ?? '';
   throw notReadable(path, problem);
 }
 
@@ -97,6 +99,12 @@ function journalProblem(value: unknown): string | undefined {
     if (!holds(found)) return `${field} is ${JSON.stringify(found) ?? 'missing'}, and must be ${what}`;
   }
   return beside(value);
+}
+
+/** One of an earlier version, which is done, has not all fields; what they would say matters to nobody who goes back or begins anew. */
+function completedOfBefore(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || fieldOf(value, 'step') !== undefined) return value;
+  return { clusterToken: 'etcd-cluster', bumpWanted: fieldOf(value, 'bumpRevision'), ...value };
 }
 
 function isJournal(value: unknown): value is Journal {
