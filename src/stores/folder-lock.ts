@@ -34,7 +34,7 @@ export async function lockFolder(dir: string, signal: AbortSignal): Promise<Asyn
     return await contend(dir, folder, signal);
   } catch (error) {
     await folder?.close();
-    throw await diskError(error, { what: `Cannot lock the snapshot folder ${dir}`, path: dir });
+    throw await diskError(error, { what: `Cannot lock the folder ${dir}`, path: dir });
   }
 }
 
@@ -106,9 +106,7 @@ async function announce(dir: string, at: (name: string) => string): Promise<Anno
     // A folder that takes no file either has another trouble, and this says which.
     await (await open(unborn, 'wx')).close();
     await unlink(unborn);
-    throw (
-      lacks(error, 'Unix sockets', { what: `Cannot lock the snapshot folder ${dir}`, path: dir }) ?? error
-    );
+    throw lacks(error, 'Unix sockets', { what: `Cannot lock the folder ${dir}`, path: dir }) ?? error;
   });
   // A save that ends without giving the lock back must still be able to end.
   server.unref();
