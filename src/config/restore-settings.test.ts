@@ -2,12 +2,12 @@ import { expect, it } from 'vitest';
 import { parseFlags } from './flags.ts';
 import { resolveConfig } from './resolve.ts';
 
-const around = { env: {}, hostname: 'cp1', cwd: '/root', exists: () => false };
+const around = { env: {}, hostname: 'cp1', cwd: '/srv', exists: () => false };
 const kubeadm = (...argv: string[]) =>
   resolveConfig('restore', parseFlags(['restore', '--distribution=kubeadm', ...argv]), around).restore;
 
 it('takes a relative folder of manifests from the working directory', () => {
-  expect(kubeadm('--rejoin', '--manifests=stopped/')?.manifestDir).toBe('/root/stopped');
+  expect(kubeadm('--rejoin', '--manifests=stopped/')?.manifestDir).toBe('/srv/stopped');
   expect(kubeadm('--rejoin')?.manifestDir).toBe('/etc/kubernetes/manifests');
 });
 
