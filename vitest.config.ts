@@ -14,7 +14,7 @@ export default defineConfig({
           // Real servers on two cores: generous limits, and few files at a time.
           testTimeout: 240_000,
           hookTimeout: 300_000,
-          maxWorkers: 3,
+          maxWorkers: 2,
         },
       },
     ],
