@@ -8,6 +8,16 @@ import type { InventoryRecord } from '../reconcilers/inventory-plan.ts';
 import { createRecordWriter } from './record-writer.ts';
 
 const OURS = 'etcd.k3s.cattle.io/snapshot-storage';
+
+/** Only what the case gives is there of the API server. */
+const writerOn = (files: Partial<SnapshotFilesApi>) =>
+  createRecordWriter({
+    files: files as SnapshotFilesApi,
+    program: 'k3s',
+    finalizer: OURS,
+    clock: { now: () => new Date() },
+    events: { emit: () => {} },
+  });
 const never = new AbortController().signal;
 
 describe('a record that is let go because its data are gone', () => {
@@ -48,13 +58,7 @@ describe('a record that is let go because its data are gone', () => {
         return true;
       },
     } satisfies Partial<SnapshotFilesApi>;
-    const writer = createRecordWriter({
-      files: files as Partial<SnapshotFilesApi> as SnapshotFilesApi,
-      program: 'k3s',
-      finalizer: OURS,
-      clock: { now: () => new Date() },
-      events: { emit: () => {} },
-    });
+    const writer = writerOn(files);
     return { writer, diary, write, living: () => stored };
   }
 
@@ -149,13 +153,7 @@ it('says that it wrote nothing into a record that says the same already', async 
       return to;
     },
   } satisfies Partial<SnapshotFilesApi>;
-  const writer = createRecordWriter({
-    files: files as Partial<SnapshotFilesApi> as SnapshotFilesApi,
-    program: 'k3s',
-    finalizer: OURS,
-    clock: { now: () => new Date() },
-    events: { emit: () => {} },
-  });
+  const writer = writerOn(files);
   expect([await writer.publish(snapshot, never), updated.length]).toEqual([false, 0]);
   size = '1';
   expect([await writer.publish(snapshot, never), updated.length]).toEqual([true, 1]);

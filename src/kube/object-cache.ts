@@ -6,7 +6,7 @@ export interface ObjectCache<T, I extends string = never> {
   all(): Iterable<T>;
   /** Those for which the index gives that key. */
   by(index: I, key: string): readonly T[];
-  /** The keys under which that index has any. */
+  /** The keys under which that index files objects now. */
   keys(index: I): Iterable<string>;
 }
 

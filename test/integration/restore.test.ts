@@ -3,7 +3,6 @@ import { chown, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFi
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createEtcdSource } from '../../src/etcd/snapshot-source.ts';
 import { steps } from '../../src/restore/journal.ts';
 import { usersOf } from '../../src/restore/running.ts';
 import { runCommand, startCommand } from '../support/command.ts';
@@ -13,6 +12,7 @@ import { programPath } from '../support/programs.ts';
 import { type ScratchDir, scratchDir } from '../support/scratch.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { flipped, snapshotOf, toolsFlag } from '../support/snapshot-of.ts';
+import { contentOf, memberIdOf, stoppedNode } from '../support/stopped-node.ts';
 
 const run = promisify(execFile);
 const killed = programPath('restore-main');
@@ -46,41 +46,7 @@ afterAll(async () => {
   for (const part of [etcd, saved]) await part?.[Symbol.asyncDispose]();
 });
 
-/** A node whose etcd was stopped after the snapshot. */
-async function node(where?: string) {
-  const scratch = where === undefined ? await scratchDir('node-') : undefined;
-  const folder = where ?? scratch?.path ?? '';
-  const dataDir = join(folder, 'etcd');
-  await cp(late, dataDir, { recursive: true });
-  const flags = ['--distribution=custom', `--data-dir=${dataDir}`, tools];
-  return {
-    folder,
-    dataDir,
-    flags,
-    run: (args: readonly string[], env: Record<string, string> = {}) =>
-      runCommand(['restore', ...flags, ...args], env),
-    names: async () => (await readdir(folder)).sort(),
-    [Symbol.asyncDispose]: async () => scratch?.[Symbol.asyncDispose](),
-  };
-}
-
-/** What etcd finds there: of the two keys, and its revision. */
-async function contentOf(dataDir: string) {
-  await using again = await startEtcd({ dataDir });
-  const [early, gone] = await Promise.all([again.get('early'), again.get('late')]);
-  return { early: early?.toString(), late: gone?.toString() };
-}
-
-/** Of the member, which is made of its address and the token of its cluster. */
-async function idOf(dataDir: string): Promise<string> {
-  await using again = await startEtcd({ dataDir });
-  const source = createEtcdSource(again.settings(), { now: () => new Date() });
-  try {
-    return (await source.status(AbortSignal.timeout(20_000))).memberId;
-  } finally {
-    source.close();
-  }
-}
+const node = (where?: string) => stoppedNode(late, tools, where);
 
 const before = { early: 'here', late: undefined };
 const after = { early: 'here', late: 'gone' };
@@ -222,7 +188,7 @@ describe('etcd-snapshot restore', () => {
     const [, first = ''] = (await n.names()).filter((name) => name.startsWith('etcd-old-'));
     expect(await contentOf(n.dataDir)).toEqual(before);
     // Members of one restore must not take those of another, or of the cluster that was, for their own.
-    expect(await idOf(n.dataDir)).not.toBe(await idOf(join(n.folder, first)));
+    expect(await memberIdOf(n.dataDir)).not.toBe(await memberIdOf(join(n.folder, first)));
   });
 
   it('tells everything that stands in the way at once, and touches nothing', async () => {

@@ -145,7 +145,7 @@ describe.each(s3Kinds)('what objects get on %s', (kind) => {
         ).rejects.toThrow();
       }
       const making = front.requests.filter(({ method }) => method === 'PUT' || method === 'POST');
-      // The put is tried again without `If-None-Match`: that may be what is not implemented.
+      // The small one goes twice: the second time without `If-None-Match`, which a server may not know.
       expect(making.length).toBe(3);
       const special = /^x-amz-(?:storage|acl|server-side|tagging|grant)/;
       for (const request of making) {
